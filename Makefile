@@ -1,0 +1,61 @@
+# Each target does its own set-up: Python 3.11+ and make are enough.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check format bench docs lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+up: .venv/run ## Run the built-in stack: gateway on http://127.0.0.1:8000
+	@$(BIN)/micro up --dev $(ARGS)
+
+test: .venv/dev ## Run every test; ARGS='-k tail' narrows
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev ## Format, lint, types, import direction, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+
+format: .venv/dev ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev ## Measure what the README claims
+	$(BIN)/python -m benchmarks
+
+docs: .venv/dev ## Execute every command and snippet of README and docs
+	$(BIN)/python -m pytest tests/docs $(ARGS)
+
+lock: ## Pin the newest versions, by hash and without addresses (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/run.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.lock
+
+clean: ## Remove what the targets above made, except .micro
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov build dist
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/run: pyproject.toml requirements/run.lock | .venv/bin/python
+	@echo "Installing into .venv (once) …"
+	@test -e .venv/dev || $(INSTALL) --require-hashes -r requirements/run.lock
+	@$(INSTALL) --no-deps --editable .
+	@touch $@
+
+.venv/dev: pyproject.toml requirements/dev.lock | .venv/bin/python
+	@echo "Installing the development tools into .venv (once) …"
+	@$(INSTALL) --require-hashes -r requirements/dev.lock
+	@$(INSTALL) --no-deps --editable .
+	@touch $@ .venv/run
