@@ -1,0 +1,1 @@
+"""Caches and rate-limit windows: the ports and their backends."""

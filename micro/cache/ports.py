@@ -1,0 +1,61 @@
+"""What micro asks of a cache: values that expire, and a sliding window for rate limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from micro.backend import Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFeatures:
+    """What a backend promises. The contract suite tests what is promised and skips the rest by name."""
+
+    shared_by_processes: bool
+    bounded: bool
+    """Holds a limited number of entries and evicts the least recently used."""
+    survives_restart: bool
+
+
+class Cache(Backend, Protocol):
+    """Values that may be gone at any time. Nothing authoritative lives here. Safe to call concurrently."""
+
+    features: ClassVar[CacheFeatures]
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or nothing when it was never set, has expired or was evicted."""
+        ...
+
+    async def set(self, key: str, value: bytes, *, ttl: float) -> None:
+        """Keep `value` for at most `ttl` seconds."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Forget a key; no error when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """The outcome of counting one request."""
+
+    allowed: bool
+    remaining: int
+    """How many more would be allowed now."""
+    reset: float
+    """Seconds until the quota is whole again; after a refusal, until one more is allowed."""
+
+
+class Window(Protocol):
+    """Counts requests in a sliding window. Exact under concurrency: no more than `limit` in any `period`."""
+
+    def hit(self, key: str, limit: int, period: float) -> Hit | Awaitable[Hit]:
+        """Count one request against `limit` per `period` seconds, in one atomic step. A refused one isn't counted.
+
+        Answers at once where the backend can, so that the gateway's hot path needs no await.
+        """
+        ...

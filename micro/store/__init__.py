@@ -1,0 +1,1 @@
+"""Databases: the port, its backends, and migrations."""
