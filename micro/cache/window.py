@@ -1,0 +1,84 @@
+"""A sliding window in memory: the moments of the requests that were allowed, per key."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from micro.cache.ports import Hit
+
+if TYPE_CHECKING:
+    from micro.clock import Clock
+
+_CANDIDATES = 8
+"""How many of the least recently hit keys are looked at when one has to go."""
+
+
+class _Log:
+    """The allowed requests of one key, oldest first."""
+
+    __slots__ = ("hits", "idle_at")
+
+    def __init__(self) -> None:
+        self.hits: deque[float] = deque()
+        self.idle_at = 0.0
+        """When the last of them leaves its window: from then on, forgetting the key changes nothing."""
+
+
+class SlidingWindow:
+    """`micro.cache.ports.Window` in one process: exact, because it keeps every hit that still counts.
+
+    Memory is bounded by `max_keys` keys and `max_hits` hits in all. When there are more, keys go that are idle; only
+    where every key that was hit longest ago is still in use does one of those start anew, the one that would be idle
+    first. So flooding it with new keys costs as many requests as there are keys before a busy key is forgotten.
+    """
+
+    __slots__ = ("_held", "_logs", "_max_hits", "_max_keys", "_monotonic")
+
+    def __init__(self, *, clock: Clock, max_keys: int = 10_000, max_hits: int = 1_000_000) -> None:
+        self._monotonic = clock.monotonic
+        self._max_keys = max_keys
+        self._max_hits = max_hits
+        self._logs: OrderedDict[str, _Log] = OrderedDict()
+        self._held = 0
+
+    def hit(self, key: str, limit: int, period: float) -> Hit:
+        """See `micro.cache.ports.Window.hit`. A hit leaves the window exactly `period` seconds after it was made."""
+        now = self._monotonic()
+        log = self._logs.get(key)
+        if log is None:
+            log = self._logs[key] = _Log()
+            if len(self._logs) > self._max_keys:
+                self._make_room()
+        else:
+            self._logs.move_to_end(key)
+        hits = log.hits
+        left = now - period
+        while hits and hits[0] <= left:
+            hits.popleft()
+            self._held -= 1
+        if len(hits) >= limit:
+            return Hit(False, 0, hits[0] - left if hits else period)
+        hits.append(now)
+        log.idle_at = now + period
+        self._held += 1
+        if self._held > self._max_hits:
+            self._make_room()
+        return Hit(True, limit - len(hits), period)
+
+    def clear(self) -> None:
+        """Forget every key."""
+        self._logs.clear()
+        self._held = 0
+
+    def _make_room(self) -> None:
+        """Forget keys until the bounds hold; the newest key stays in any case."""
+        while len(self._logs) > 1 and (self._held > self._max_hits or len(self._logs) > self._max_keys):
+            older = islice(self._logs.items(), min(_CANDIDATES, len(self._logs) - 1))
+            key, _ = min(older, key=_idle_at)
+            self._held -= len(self._logs.pop(key).hits)
+
+
+def _idle_at(entry: tuple[str, _Log]) -> float:
+    return entry[1].idle_at
