@@ -1,0 +1,109 @@
+"""A record on its way to a handler, and what went wrong with it."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from micro.bus.codec import decode
+from micro.bus.message import Message
+from micro.bus.origin import MAX_KEY
+from micro.errors import DecodeError
+
+if TYPE_CHECKING:
+    from micro.bus.message import CloudEvent, Record
+
+_MESSAGE = 1024
+_STACK = 8192
+
+
+class Place(NamedTuple):
+    """Events of one place are handled in order, and wait behind one of them that failed."""
+
+    topic: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A record, and the event in it or the reason why there is none."""
+
+    record: Record
+    content: CloudEvent | DecodeError
+
+    @classmethod
+    def of(cls, record: Record) -> Delivery:
+        """Decode a record."""
+        try:
+            return cls(record, decode(record))
+        except DecodeError as error:
+            return cls(record, error)
+
+    @property
+    def event(self) -> CloudEvent | None:
+        """The event, where the record holds one."""
+        return None if isinstance(self.content, DecodeError) else self.content
+
+    @property
+    def id(self) -> str:
+        """The event's id; for bytes that are no event, their place in the log."""
+        if self.event is not None:
+            return self.event.id
+        topic, number = self.record.partition
+        return f"{topic}:{number}:{self.record.offset}"
+
+    @property
+    def type(self) -> str | None:
+        """The event's type, where the record holds one."""
+        return self.event.type if self.event is not None else None
+
+    @property
+    def place(self) -> Place:
+        """By the record's key, else the event's. Without any there is no order to keep: each stands alone.
+
+        Cut and cleaned so that it can be a database key; keys that become the same merely wait for each other.
+        """
+        key = self.record.message.key or (self.event.key if self.event else "") or self.id
+        return Place(self.record.partition.topic, storable(key[:MAX_KEY]))
+
+
+class Failure(NamedTuple):
+    """An exception as it is stored: bounded, and text that any database takes."""
+
+    type: str
+    message: str
+    stack: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Class name, at most 1 KiB of its message, and the innermost 8 KiB of the traceback."""
+        stack = "".join(traceback.format_exception(error)).encode("utf-8", "replace")
+        return cls(
+            type(error).__qualname__,
+            storable(str(error)[:_MESSAGE]),
+            storable(stack[-_STACK:].decode("utf-8", "ignore")),
+        )
+
+
+def dead_letter(delivery: Delivery, failure: Failure, *, subscriber: str, attempts: int) -> Message:
+    """A copy of an event for ``<topic>.dlq``: as it came, with the reason and its origin added as headers."""
+    topic, number = delivery.record.partition
+    message = delivery.record.message
+    reason = {
+        "dlq_subscriber": subscriber,
+        "dlq_exception_type": failure.type,
+        "dlq_exception_message": failure.message,
+        "dlq_exception_stack": failure.stack,
+        "dlq_attempts": str(attempts),
+        "dlq_topic": topic,
+        "dlq_partition": str(number),
+        "dlq_offset": str(delivery.record.offset),
+    }
+    headers = tuple((name, value.encode()) for name, value in reason.items())
+    return Message(f"{topic}.dlq", message.key, message.value, message.headers + headers)
+
+
+def storable(text: str) -> str:
+    """`text` without NUL and lone surrogates, which PostgreSQL's text can't hold."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

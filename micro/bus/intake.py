@@ -1,0 +1,131 @@
+"""Taking events in: a batch is applied in one transaction, and an event that fails is parked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from micro.bus.delivery import Failure
+from micro.errors import DecodeError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from micro.bus.delivery import Delivery
+    from micro.bus.subscriber import Subscriber, Work
+
+APPLIED, PARKED, KNOWN = "applied", "parked", "known"
+
+_ATTEMPTS_IN_MEMORY = 2
+
+
+class HandlerFailed(Exception):
+    """A handler raised; names the event whose handler it was. The reason is the cause."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        super().__init__(delivery.id)
+
+
+class Intake:
+    """Every event is applied once, in order per key, or parked in order.
+
+    Nothing here remembers anything: what is interrupted was rolled back and can be done again. `again` is for replay:
+    events that the inbox has as applied are applied again.
+    """
+
+    def __init__(self, subscriber: Subscriber, *, again: bool = False) -> None:
+        self._subscriber = subscriber
+        self._again = again
+
+    async def take(self, batch: Sequence[Delivery]) -> Counter[str]:
+        """Apply or park every event of a batch, and count what became of them. Then the batch is done with.
+
+        One transaction where all goes well. After a failure the events are gone through one by one, so that the bad
+        one is found and costs the others nothing but time.
+
+        Raises `StoreUnavailable` when the database is the reason; the rest of the batch is then still to be done.
+        """
+        try:
+            return await self._apply(batch)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            tally: Counter[str] = Counter()
+            for delivery in batch:
+                blamed = len(batch) == 1 or (isinstance(error, HandlerFailed) and error.delivery is delivery)
+                tally += await self._take_one(delivery, error if blamed else None)
+            return tally
+
+    async def _apply(self, batch: Sequence[Delivery]) -> Counter[str]:
+        subscriber, tally = self._subscriber, Counter[str]()
+        async with subscriber.transaction() as work:
+            ids = [delivery.id for delivery in batch]
+            if self._again:
+                await subscriber.inbox.forget(work.raw, ids)
+            fresh = await subscriber.inbox.claim(work.raw, ids)
+            blocked = await subscriber.parked.blocked(work.raw, [delivery.place for delivery in batch])
+            for delivery in batch:
+                if delivery.id in fresh:
+                    fresh.discard(delivery.id)
+                    tally[await self._apply_one(work, delivery, wait=delivery.place in blocked)] += 1
+                else:
+                    tally[KNOWN] += 1
+        return tally
+
+    async def _apply_one(self, work: Work, delivery: Delivery, *, wait: bool) -> str:
+        subscriber = self._subscriber
+        if isinstance(delivery.content, DecodeError):
+            failure = Failure.of(delivery.content)
+            await subscriber.parked.bury(work.raw, delivery, failure)
+            await subscriber.inbox.hold(work.raw, delivery.id)
+            subscriber.copy(work, delivery, failure, attempts=1)
+            return PARKED
+        if wait and await subscriber.parked.queue(work.raw, delivery):
+            await subscriber.inbox.hold(work.raw, delivery.id)
+            return PARKED
+        try:
+            await subscriber.run(delivery.content, work.tx)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            raise HandlerFailed(delivery) from error
+        return APPLIED
+
+    async def _take_one(self, delivery: Delivery, error: Exception | None) -> Counter[str]:
+        attempts = 0 if error is None else 1
+        limit = min(_ATTEMPTS_IN_MEMORY, self._subscriber.retry(delivery.event).attempts)
+        while error is None or attempts < limit:
+            try:
+                return await self._apply([delivery])
+            except StoreUnavailable:
+                raise
+            except Exception as again:  # noqa: BLE001 - a handler may raise anything
+                error, attempts = again, attempts + 1
+        reason = error.__cause__ if isinstance(error, HandlerFailed) else None
+        return await self._park(delivery, reason or error, attempts)
+
+    async def _park(self, delivery: Delivery, error: BaseException, attempts: int) -> Counter[str]:
+        subscriber, failure = self._subscriber, Failure.of(error)
+        due = subscriber.next_attempt(delivery.event, attempts)
+        async with subscriber.transaction() as work:
+            if self._again:
+                await subscriber.inbox.forget(work.raw, [delivery.id])
+            if not await subscriber.inbox.claim(work.raw, [delivery.id]):
+                return Counter({KNOWN: 1})
+            await subscriber.inbox.hold(work.raw, delivery.id)
+            await subscriber.parked.park(
+                work.raw, delivery, failure=failure, attempts=attempts, next_attempt_at=due
+            )
+            if due is None:
+                subscriber.copy(work, delivery, failure, attempts=attempts)
+        subscriber.log.warning(
+            "%s %s failed %d times and %s: %s: %s",
+            delivery.type,
+            delivery.id,
+            attempts,
+            "is a dead letter" if due is None else "is parked",
+            failure.type,
+            failure.message,
+        )
+        return Counter({PARKED: 1})

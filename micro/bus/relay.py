@@ -1,0 +1,180 @@
+"""The relay: carries rows of the outbox to the bus, and deletes them once the bus has them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from micro.bus.backoff import Backoff
+from micro.bus.lease import Lease
+from micro.bus.message import Message
+from micro.bus.outbox import BUCKETS, unpack_headers
+from micro.bus.sql import expand
+from micro.errors import BusUnavailable, PublishFailed, StoreUnavailable, TransactionTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from micro.bus.outbox import Outbox
+    from micro.bus.ports import Bus
+    from micro.clock import Clock
+    from micro.store.ports import Store
+
+_BATCH = 100
+_POLL = 1.0
+"""Seconds between looks at the table: polling is the truth, the outbox's event a hint."""
+_RATE_SPAN = 10.0
+
+_READ = "select seq, bucket, topic, key, value, headers from micro_outbox order by seq limit ?"
+_READ_SOME = "select seq, bucket, topic, key, value, headers from micro_outbox where bucket in (?…) order by seq limit ?"
+_DELETE = (
+    "delete from micro_outbox where seq in (?…) "
+    "and bucket in (select bucket from micro_lease where owner = ? and token = ?)"
+)
+_ALL = frozenset(range(BUCKETS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    seq: int
+    bucket: int
+    message: Message
+
+
+class Relay:
+    """Sends the events of one service's database, per key in the order of their commits, at least once.
+
+    There is no cursor: every look takes the first rows there are, so a transaction that commits late is not passed
+    over. A bucket of which something was not acknowledged rests for a while and then begins at the same row again;
+    the other buckets go on.
+    """
+
+    def __init__(self, store: Store, bus: Bus, *, outbox: Outbox, clock: Clock, owner: str) -> None:
+        self._store = store
+        self._bus = bus
+        self._outbox = outbox
+        self._clock = clock
+        self._log = logging.getLogger(f"micro.service.{outbox.source}")
+        self._lease = Lease(store, clock=clock, owner=owner)
+        self._backoff = Backoff(clock)
+        self._resting: dict[int, float] = {}
+        self._sent: deque[tuple[float, int]] = deque(maxlen=1000)
+        self._looked = asyncio.Event()
+        self.error: str | None = None
+        """Why the last attempt to send failed."""
+
+    async def run(self) -> None:
+        """Carry on for ever. Raises what it can't mend by waiting; may be run again."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._remind())
+            while True:
+                await self._outbox.committed.wait()
+                self._outbox.committed.clear()
+                await self._send_all()
+                self._looked.set()
+
+    async def drained(self) -> None:
+        """Return once the outbox is empty. `run` has to be running."""
+        self._outbox.wake()
+        while True:
+            self._looked.clear()
+            if not await self._store.query("select 1 from micro_outbox limit 1"):
+                return
+            await self._looked.wait()
+
+    async def release(self) -> None:
+        """Let another relay go on at once. This one claims its buckets again when it has something to send."""
+        await self._lease.release()
+
+    @property
+    def rate(self) -> float:
+        """Events per second, over the last ten seconds."""
+        since = self._clock.monotonic() - _RATE_SPAN
+        return sum(count for moment, count in self._sent if moment >= since) / _RATE_SPAN
+
+    async def _remind(self) -> None:
+        while True:
+            self._outbox.wake()
+            await self._clock.sleep(_POLL)
+
+    async def _send_all(self) -> None:
+        """Send until there is nothing that may be sent now."""
+        try:
+            while rows := await self._next():
+                await self._send(rows)
+        except (BusUnavailable, StoreUnavailable, TransactionTimeout) as error:
+            self.error = str(error)
+            self._log.warning("events wait in the outbox: %s", error)
+            await self._backoff.pause()
+
+    async def _next(self) -> list[_Row]:
+        """The first rows of the buckets that are ours and don't rest."""
+        rows = await self._read()
+        if rows and not self._lease.fresh and await self._lease.claim():
+            rows = await self._read()  # what another relay had sent by then is gone
+        return [row for row in rows if row.bucket in self._lease.held]
+
+    async def _read(self) -> list[_Row]:
+        now = self._clock.monotonic()
+        self._resting = {bucket: until for bucket, until in self._resting.items() if until > now}
+        buckets = (self._lease.held or _ALL) - self._resting.keys()
+        if buckets == _ALL:
+            found = await self._store.query(_READ, _BATCH)
+        elif buckets:
+            found = await self._store.query(expand(_READ_SOME, len(buckets)), *sorted(buckets), _BATCH)
+        else:
+            found = []
+        values: list[Any] = [list(row) for row in found]
+        return [
+            _Row(seq, bucket, Message(topic, key, value, unpack_headers(headers)))
+            for seq, bucket, topic, key, value, headers in values
+        ]
+
+    async def _send(self, rows: Sequence[_Row]) -> None:
+        rows = self._sendable(rows)
+        sent = rows
+        try:
+            if rows:
+                await self._bus.publish([row.message for row in rows])
+        except PublishFailed as error:
+            sent = [row for index, row in enumerate(rows) if index in error.acknowledged]
+            refused = {row.bucket for index, row in enumerate(rows) if index not in error.acknowledged}
+            self._rest(refused, str(error))
+        else:
+            self._backoff.succeeded()
+        if not self._resting:
+            self.error = None
+        if sent:
+            await self._delete(sent)
+
+    def _sendable(self, rows: Sequence[_Row]) -> list[_Row]:
+        """All but what the bus would refuse (it took more when the row was written), and what is behind that."""
+        limit = self._bus.features.max_bytes
+        stuck: set[int] = set()
+        sendable = []
+        for row in rows:
+            if len(row.message.value) > limit:
+                stuck.add(row.bucket)
+            if row.bucket not in stuck:
+                sendable.append(row)
+        if stuck:
+            self._rest(stuck, f"an event is larger than the {limit:,} bytes that the bus takes")
+        return sendable
+
+    def _rest(self, buckets: set[int], reason: str) -> None:
+        self.error = reason
+        self._log.warning("events of %d buckets wait in the outbox: %s", len(buckets), reason)
+        until = self._clock.monotonic() + self._backoff.failed()
+        self._resting |= dict.fromkeys(buckets, until)
+
+    async def _delete(self, rows: Sequence[_Row]) -> None:
+        async with self._store.transaction() as tx:
+            deleted = await tx.execute(
+                expand(_DELETE, len(rows)), *(row.seq for row in rows), *self._lease.proof
+            )
+        if deleted < len(rows):
+            self._lease.doubt()
+        self._sent.append((self._clock.monotonic(), len(rows)))

@@ -1,0 +1,136 @@
+"""One relay at a time sends a bucket."""
+
+from __future__ import annotations
+
+import pytest
+
+from micro.bus.lease import Lease
+from micro.bus.outbox import BUCKETS
+from micro.store.ports import StoreFeatures
+from micro.testing.faults import FaultyStore
+
+ALL = frozenset(range(BUCKETS))
+
+
+@pytest.fixture
+def shared(store):
+    """The store as if several processes could open it."""
+    faulty = FaultyStore(store, lambda point: None)
+    faulty.features = StoreFeatures(
+        concurrent_writers=True, survives_power_loss=True, shared_by_processes=True
+    )
+    return faulty
+
+
+@pytest.fixture
+def lease_of(shared, clock):
+    return lambda owner="a", store=shared: Lease(store, clock=clock, owner=owner)
+
+
+async def rows(store):
+    found = await store.query(
+        "select owner, token, expires_at from micro_lease group by owner, token, expires_at"
+    )
+    return [tuple(row) for row in found]
+
+
+async def test_the_first_takes_every_bucket(lease_of, store):
+    lease = lease_of()
+    assert not lease.fresh
+    assert await lease.claim(), "what is held has changed"
+    assert lease.held == ALL
+    assert lease.fresh
+    assert len(await rows(store)) == 1
+
+
+async def test_renewing_keeps_the_token_and_says_that_nothing_changed(lease_of, store, clock):
+    lease = lease_of()
+    await lease.claim()
+    proof = lease.proof
+    await clock.advance(6)
+    assert not lease.fresh
+    assert not await lease.claim()
+    assert lease.proof == proof
+    [(_, _, expires)] = await rows(store)
+    assert expires == clock.now().timestamp() + 15
+
+
+async def test_another_gets_nothing_while_the_first_renews(lease_of, clock):
+    first, second = lease_of("a"), lease_of("b")
+    await first.claim()
+    for _ in range(5):
+        await clock.advance(6)
+        await first.claim()
+        await second.claim()
+        assert (first.held, second.held) == (ALL, frozenset())
+        assert not second.fresh
+
+
+async def test_what_is_not_renewed_is_taken_over_with_a_higher_token(lease_of, clock):
+    zombie, heir = lease_of("a"), lease_of("a")
+    await zombie.claim()
+    await clock.advance(15.1)
+    await heir.claim()
+    assert heir.held == ALL
+    assert heir.proof[1] > zombie.proof[1]
+    assert heir.proof[0] != zombie.proof[0], "the same name in another life is another owner"
+    assert await zombie.claim(), "and learns that it lost"
+    assert zombie.held == frozenset()
+
+
+async def test_what_is_released_is_free_at_once(lease_of):
+    first, second = lease_of("a"), lease_of("b")
+    await first.claim()
+    await first.release()
+    assert first.held == frozenset()
+    assert not first.fresh
+    await second.claim()
+    assert second.held == ALL
+
+
+async def test_releasing_what_is_not_held_takes_nothing_from_others(lease_of, clock):
+    first, second = lease_of("a"), lease_of("b")
+    await first.claim()
+    await clock.advance(16)
+    await second.claim()
+    await first.release()
+    await clock.advance(1)
+    assert not await second.claim()
+    assert second.held == ALL
+
+
+async def test_buckets_that_others_hold_are_left_to_them(lease_of, store):
+    async with store.transaction() as tx:
+        await tx.execute("update micro_lease set owner = 'b', expires_at = 1e12 where bucket < 10")
+    lease = lease_of("a")
+    await lease.claim()
+    assert lease.held == ALL - set(range(10))
+    assert await lease.claim() is False
+    async with store.transaction() as tx:
+        await tx.execute("update micro_lease set expires_at = 0.0 where bucket < 10")
+    assert await lease.claim()
+    assert lease.held == ALL
+
+
+async def test_in_a_file_of_one_process_the_dead_owner_is_not_waited_for(lease_of, store):
+    await lease_of("a", store).claim()
+    again = lease_of("a", store)
+    await again.claim()
+    assert again.held == ALL
+
+
+async def test_but_two_living_relays_of_one_process_do_not_steal_from_each_other(lease_of, store):
+    first, second = lease_of("a", store), lease_of("b", store)
+    await first.claim()
+    await second.claim()
+    assert await first.claim()
+    assert first.held == frozenset()
+    assert not await second.claim()
+    assert second.held == ALL
+
+
+async def test_doubt_makes_sure_before_the_next_use(lease_of):
+    lease = lease_of()
+    await lease.claim()
+    lease.doubt()
+    assert not lease.fresh
