@@ -1,0 +1,1 @@
+"""Tokens, key sets and trusted peers."""

@@ -1,0 +1,57 @@
+"""Where an issuer's public keys come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from micro.errors import CallError
+from micro.service import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from micro.service import Caller
+
+JWKS_PATH = "/auth/jwks.json"
+
+
+class KeySource(Protocol):
+    """One issuer of tokens and the keys it publishes."""
+
+    issuer: str
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """The issuer's JWKs now. Raises `CallError` when they can't be had."""
+        ...
+
+
+class StaticKeys:
+    """Keys that are known from the start."""
+
+    def __init__(self, issuer: str, keys: Sequence[Mapping[str, Any]]) -> None:
+        self.issuer = issuer
+        self._keys = [dict(key) for key in keys]
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """See `KeySource.keys`."""
+        return self._keys
+
+
+class ServiceKeys:
+    """The keys that a service of the stack publishes at ``/auth/jwks.json``."""
+
+    def __init__(self, issuer: str, *, service: str, caller: Caller, source: str = "gateway") -> None:
+        self.issuer = issuer
+        self._caller = caller
+        self._call = Call(source=source, target=service, method="GET", path=JWKS_PATH, timeout=3.0)
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """See `KeySource.keys`."""
+        reply = await self._caller.call(self._call)
+        try:
+            keys = reply.json()["keys"] if reply.status == 200 else None
+        except (ValueError, KeyError, TypeError):
+            keys = None
+        if not isinstance(keys, list):
+            raise CallError(f"{self._call.target} answered {JWKS_PATH} with {reply.status} and no key set")
+        return [key for key in keys if isinstance(key, dict)]
