@@ -1,0 +1,1 @@
+"""What a running stack tells about itself: logs, access log, metrics."""

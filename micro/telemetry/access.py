@@ -1,0 +1,139 @@
+"""The access log: one JSON line for every request that the gateway answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from micro.telemetry.files import RotatingFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from micro.clock import Clock
+
+logger = logging.getLogger("micro.gateway.access")
+
+FLUSH_EVERY = 0.2
+"""Seconds between two writes to the file."""
+
+WARN_EVERY = 10.0
+"""Least number of seconds between two warnings about lost records."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class AccessRecord(msgspec.Struct, kw_only=True, gc=False):
+    """One request and its answer."""
+
+    time: datetime
+    """When the answer was complete, in UTC. So the records of a file are in the order of their times."""
+    request_id: str
+    correlation_id: str
+    method: str
+    path: str
+    """The raw path without the query, which may hold secrets."""
+    status: int
+    duration_ms: float
+    service: str = "gateway"
+    """Who answered: `gateway`, or a service on its own port."""
+    trace_id: str = ""
+    """The 32 hex digits of the W3C trace."""
+    client: str = ""
+    bytes: int = 0
+    """Size of the answer's body."""
+    upstream: str = ""
+    """The service that the request was sent to; empty where the gateway answered by itself."""
+
+
+class AccessLog:
+    """Buffers records and appends them to a file a few times a second, off the event loop.
+
+    Never blocks its caller: when the disk can't keep up and `capacity` records wait, the oldest is dropped, counted in
+    `dropped`, and a warning is logged. Use it from one event loop.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        capacity: int = 20_000,
+        max_bytes: int = 10_000_000,
+        keep: int = 3,
+    ) -> None:
+        self.dropped = 0
+        """Records lost so far: to a full buffer, or to a failing disk."""
+        self._clock = clock
+        self._file = RotatingFile(path, max_bytes=max_bytes, keep=keep)
+        self._waiting: deque[AccessRecord | Mapping[str, Any]] = deque(maxlen=capacity)
+        self._capacity = capacity
+        self._writing = threading.Lock()
+        self._reported = 0
+        self._reason = "the disk is too slow"
+        self._warn_after = float("-inf")
+
+    def write(self, record: AccessRecord | Mapping[str, Any]) -> None:
+        """Keep a record to be written soon; a mapping has the fields of `AccessRecord`."""
+        if len(self._waiting) == self._capacity:
+            self.dropped += 1
+        self._waiting.append(record)
+
+    async def run(self) -> None:
+        """Write what waits, for as long as the task runs. Call `close` afterwards."""
+        while True:
+            await self._clock.sleep(FLUSH_EVERY)
+            if self._waiting or self.dropped > self._reported:
+                await self.flush()
+
+    async def flush(self) -> None:
+        """Return once everything kept until now is in the file. Never raises for a failing disk: that is counted."""
+        await asyncio.to_thread(self._write_out)
+        self._report()
+
+    async def close(self) -> None:
+        """Write the rest and close the file. Idempotent."""
+        await asyncio.to_thread(self._write_out)
+        with self._writing:
+            self._file.close()
+        self._report()
+
+    def _write_out(self) -> None:
+        with self._writing:
+            records = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if not records:
+                return
+            try:
+                self._file.write(_encode(records))
+            except OSError as error:
+                self.dropped += len(records)
+                self._reason = error.strerror or str(error)
+
+    def _report(self) -> None:
+        lost = self.dropped - self._reported
+        now = self._clock.monotonic()
+        if lost and now >= self._warn_after:
+            self._reported, self._warn_after = self.dropped, now + WARN_EVERY
+            logger.warning("access log: %d records lost, %d in all: %s", lost, self.dropped, self._reason)
+
+
+def _encode(records: list[AccessRecord | Mapping[str, Any]]) -> bytes:
+    try:
+        return _encoder.encode_lines(records)
+    except (TypeError, UnicodeEncodeError, msgspec.MsgspecError):
+        return b"".join(_encode_one(record) for record in records)
+
+
+def _encode_one(record: AccessRecord | Mapping[str, Any]) -> bytes:
+    """One line; a record that JSON can't express (a lone surrogate) is kept as its escaped text."""
+    try:
+        return _encoder.encode(record) + b"\n"
+    except (TypeError, UnicodeEncodeError, msgspec.MsgspecError):
+        return _encoder.encode({"unreadable": ascii(record)}) + b"\n"
