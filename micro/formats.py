@@ -1,0 +1,148 @@
+"""What a value of `micro.toml` must look like beyond its type: one small function per marker of `micro.stack`.
+
+Each takes what TOML gave, returns the value to keep, and raises `ValueError` with a sentence that follows "key: ".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from micro.units import parse_duration, parse_rate, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from micro.stack import Rate
+
+RESERVED = frozenset({"access", "bus", "gateway", "micro", "stack", "system"})
+"""Not for services: files, loggers and tables of the stack itself are called so."""
+
+GATEWAYS_OWN = frozenset({"/docs", "/health", "/metrics", "/openapi.json"})
+"""Paths that no service can have."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
+_STACK_NAME = re.compile(r"(?a)\w[\w .-]{0,59}\Z")
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")
+_IMPORT = re.compile(r"(?a)[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+_URL = re.compile(r"https?://[^/?#\s@]+(/[^?#\s]*)?\Z")
+_HOST = re.compile(r"(?a)[\w.*:\[\]-]{1,253}\Z")
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,19}\Z")
+_BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:\S*\Z")
+_VARIABLE = re.compile(r"[^=\0]+\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _matching(pattern: re.Pattern[str], message: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not pattern.match(text):
+            raise ValueError(message)
+        return text
+
+    return check
+
+
+def _port(number: int) -> int:
+    if not 0 <= number <= 65535:
+        raise ValueError("must be a port, from 0 to 65535")
+    return number
+
+
+def _service_name(text: str) -> str:
+    if not _NAME.match(text):
+        raise ValueError(
+            "must be a name of at most 40 small letters, digits, - and _, beginning with a letter"
+        )
+    if text in RESERVED:
+        raise ValueError("is a name that micro itself uses; choose another")
+    return text
+
+
+def _path(text: str) -> str:
+    if not _PATH.match(text):
+        raise ValueError(
+            'must be a path like "/orders": a slash first, no query, no spaces, other characters as %XX'
+        )
+    return text
+
+
+def _route_path(text: str) -> str:
+    _path(text)
+    if text in GATEWAYS_OWN:
+        raise ValueError("is answered by the gateway itself")
+    if text != "/" and text.endswith("/"):
+        raise ValueError(
+            f'must not end in a slash: write "{text.rstrip("/") or "/"}", it takes what is below as well'
+        )
+    if any(element in {"", ".", ".."} for element in text[1:].split("/")) and text != "/":
+        raise ValueError("must not have empty elements, . or ..")
+    return text
+
+
+def _network(text: str) -> str:
+    from ipaddress import ip_network  # noqa: PLC0415 # loaded when first used
+
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError('must be an address or network like "10.0.0.0/8"') from None
+
+
+def _method(text: str) -> str:
+    if not _METHOD.match(text):
+        raise ValueError(
+            f'must be a method in capital letters like "{text.upper() if text.isalpha() else "GET"}"'
+        )
+    return text
+
+
+def _text(text: str) -> str:
+    if not text or _CONTROL.search(text):
+        raise ValueError("must be a text without control characters")
+    return text
+
+
+def _value(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+def _backend_url(text: str) -> str:
+    if "${" not in text and not _BACKEND.match(text):
+        raise ValueError('must be a URL like "memory:" or "sqlite:.micro/{service}.db"')
+    return text
+
+
+def _rate_or_off(text: str) -> Rate | None:
+    return None if text == "off" else parse_rate(text)
+
+
+def _whole_number(number: int) -> int:
+    if not 0 <= number < 1 << 31:
+        raise ValueError("must be a whole number from 0 to 2147483647")
+    return number
+
+
+FORMATS: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "backend url": (str, _backend_url),
+    "duration": (str, parse_duration),
+    "environment name": (str, _matching(_VARIABLE, "must be a variable's name")),
+    "environment value": (str, _value),
+    "host": (str, _matching(_HOST, "must be a host name or an address")),
+    "http url": (str, _matching(_URL, 'must be a URL like "http://10.0.0.5:9000"')),
+    "import string": (str, _matching(_IMPORT, 'must be an import string like "shop.service:service"')),
+    "method": (str, _method),
+    "network": (str, _network),
+    "path": (str, _path),
+    "port": (int, _port),
+    "rate": (str, parse_rate),
+    "rate or off": (str, _rate_or_off),
+    "route path": (str, _route_path),
+    "service name": (str, _service_name),
+    "size": (str, parse_size),
+    "stack name": (str, _matching(_STACK_NAME, "must be a name of letters, digits, spaces, - and _")),
+    "text": (str, _text),
+    "whole number": (int, _whole_number),
+}
+"""Marker to the type that TOML must give and the check."""

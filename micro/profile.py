@@ -1,0 +1,110 @@
+"""A profile: which runner and which back ends. One frozen record; nothing is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping  # noqa: TC003 # read at run time: the checker looks at the fields' types
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from micro.expand import expand
+from micro.layers import origin_of
+from micro.registry import Port, is_known, scheme_of, unknown
+from micro.stack import BUILT_IN, DERIVED, BackendUrl, ServiceName, WholeNumber
+from micro.suggest import did_you_mean
+from micro.validate import Place, check, key_path
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+SERVICE = "{service}"
+"""What stands for the service's name in a store's URL."""
+
+_TEMPLATE = re.compile(r"(?<!\$)\{[^{}]*\}")
+_SQLITE = re.compile(r"sqlite:(?!:)[^?#]+\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One `[profiles.NAME]` table, with the environment and flags applied."""
+
+    name: str = field(metadata=DERIVED)
+    runner: Literal["single", "multi"]
+    store: BackendUrl
+    """A URL; `{service}` stands for the service's name. See `store_url`."""
+    bus: BackendUrl
+    cache: BackendUrl
+    replicas: Mapping[ServiceName, WholeNumber] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict, metadata=DERIVED)
+    """Where each value comes from: `flag`, `environment MICRO_STORE`, `micro.toml`, `built-in`."""
+
+    def store_url(self, service: str, root: Path) -> str:
+        """The URL of one service's own database; a relative SQLite file lies below `root`, the stack's folder."""
+        scheme, _, rest = self.store.replace(SERVICE, service).partition(":")
+        return f"sqlite:{root / rest}" if scheme == "sqlite" else f"{scheme}:{rest}"
+
+    def replicas_of(self, service: str) -> int:
+        """How many instances of a service run; one unless said."""
+        return self.replicas.get(service, 1)
+
+    def place(self, *keys: str) -> Place:
+        """Where the value of a key was written."""
+        origin = origin_of(self.origins, key_path(keys)) or BUILT_IN
+        return Place(origin, ("profiles", self.name, *keys))
+
+
+def resolve(profile: Profile, environ: Mapping[str, str], root: Path, services: Collection[str]) -> Profile:
+    """The profile with its variables expanded, checked as a whole.
+
+    Raises `ConfigurationError` with file and key: an unset variable, a wrong URL, an unknown scheme or service, and a pair
+    of runner and back end that can't work.
+    """
+    ports: tuple[Port, ...] = ("store", "bus", "cache")
+    store, bus, cache = (_url(profile, port, environ, root) for port in ports)
+    resolved = replace(profile, store=store, bus=bus, cache=cache)
+    _check_store(resolved)
+    _check_replicas(resolved, services)
+    if resolved.runner == "multi":
+        _check_shared(resolved)
+    return resolved
+
+
+def _url(profile: Profile, port: Port, environ: Mapping[str, str], root: Path) -> str:
+    place = profile.place(port)
+    written: str = getattr(profile, port)
+    allowed = (SERVICE,) if port == "store" else ()
+    for found in _TEMPLATE.findall(written):
+        if found not in allowed:
+            known = "only {service} is replaced" if allowed else "nothing in braces is replaced here"
+            raise place.error(f"{found}: {known}")
+    url: str = check(expand(written, environ, root, place), BackendUrl, place)
+    if not is_known(port, url):
+        raise place.error(unknown(port, url))
+    return url
+
+
+def _check_store(profile: Profile) -> None:
+    if SERVICE not in profile.store:
+        raise profile.place("store").error("must hold {service}: every service has a database of its own")
+    if scheme_of(profile.store) == "sqlite" and not _SQLITE.match(profile.store):
+        raise profile.place("store").error('must name a file, like "sqlite:.micro/{service}.db"')
+
+
+def _check_replicas(profile: Profile, services: Collection[str]) -> None:
+    for name, count in profile.replicas.items():
+        place = profile.place("replicas", name)
+        if name not in services:
+            raise place.error(f"no service '{name}'{did_you_mean(name, services)}")
+        if not count:
+            raise place.error("must be at least 1; leave a service out of `micro up` to not run it")
+        if count > 1 and profile.runner == "single":
+            raise place.error('runner = "single" runs one instance of each service')
+        if count > 1 and scheme_of(profile.store) == "sqlite":
+            raise place.error("several instances can't share one SQLite file; use postgresql: as the store")
+
+
+def _check_shared(profile: Profile) -> None:
+    for port in ("bus", "cache"):
+        if scheme_of(getattr(profile, port)) == "memory":
+            raise profile.place(port).error('several processes can\'t share "memory:"; the runner is "multi"')

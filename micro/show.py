@@ -1,0 +1,74 @@
+"""The effective configuration as rows of key, value and origin, with every secret hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from micro.layers import origin_of
+from micro.redact import redact_text, redact_value
+from micro.stack import BUILT_IN, Bytes, Rate, Seconds
+from micro.units import format_duration, format_rate, format_size
+from micro.validate import key_path, keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from micro.profile import Profile
+    from micro.stack import Stack
+
+_FORMATS: dict[Any, Callable[[Any], str]] = {Seconds: format_duration, Bytes: format_size}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One effective value, ready to print: secrets are redacted."""
+
+    key: str
+    value: str
+    origin: str
+
+
+def describe(stack: Stack, profile: Profile, origins: Mapping[str, str]) -> list[Setting]:
+    """The profile's values, then the stack's: gateway and services. Routes are shown by `micro routes`."""
+    rows = list(_rows(profile, ("profiles", profile.name)))
+    found = [_setting(path, text, profile.place(*path[2:]).file) for path, text in rows]
+    stack_rows = [(("stack", "name"), stack.name), *_rows(stack.gateway, ("gateway",))]
+    stack_rows.append((("gateway", "auth", "issuers"), ", ".join(stack.gateway.issuers)))
+    for member in stack.members:
+        stack_rows += _rows(member, ("services", member.name))
+    for path, text in stack_rows:
+        found.append(_setting(path, text, origin_of(origins, key_path(path)) or BUILT_IN))
+    return found
+
+
+def _setting(path: tuple[str, ...], text: str, origin: str) -> Setting:
+    shown = redact_value(path[-1], text) if "env" in path else redact_text(text)
+    return Setting(key=key_path(path), value=shown, origin=origin)
+
+
+def _rows(table: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Key path and text of every value that is set; arrays of tables are left out."""
+    for key, hint in keys_of(cast(type, type(table))).items():
+        value = getattr(table, key)
+        if is_dataclass(value) and not isinstance(value, Rate):
+            yield from _rows(value, (*path, key))
+        elif isinstance(value, Mapping):
+            yield from (((*path, key, name), str(inner)) for name, inner in value.items())
+        elif (value or value == 0) and not _holds_tables(value):
+            yield (*path, key), _text(value, hint)
+
+
+def _holds_tables(value: Any) -> bool:
+    return isinstance(value, tuple) and is_dataclass(value[0])
+
+
+def _text(value: Any, hint: Any) -> str:
+    if isinstance(value, Rate):
+        return format_rate(value)
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _FORMATS.get(hint, str)(value)

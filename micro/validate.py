@@ -1,0 +1,180 @@
+"""Checks tables against dataclasses: unknown keys, wrong types, missing keys. The fields' types are the only rules.
+
+A field's type is `str`, `int`, `bool`, a `Literal`, a dataclass (a table), `tuple[T, ...]` or `frozenset[T]` (an array),
+`Mapping[K, V]` (a table of free keys), `T | None`, or `Annotated[T, marker]` with a marker of `micro.formats`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from micro.errors import ConfigurationError
+from micro.formats import FORMATS
+from micro.redact import redact_value
+from micro.suggest import did_you_mean
+
+T = TypeVar("T")
+
+_UNIONS = (Union, UnionType)
+
+_BARE = re.compile(r"(?a)[\w-]+\Z")
+_WORDS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+_TOML = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    float: "a number",
+    list: "an array",
+    dict: "a table",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: a file (or `flag`, or `environment MICRO_X`) and the keys that lead to it."""
+
+    file: str
+    path: tuple[str, ...] = ()
+
+    def at(self, *keys: str) -> Place:
+        """A place further in."""
+        return Place(self.file, self.path + keys)
+
+    @property
+    def key(self) -> str:
+        """The key path as TOML writes it."""
+        return key_path(self.path)
+
+    def error(self, message: str) -> ConfigurationError:
+        """An error that names the place."""
+        return ConfigurationError(message, file=self.file, key=self.key)
+
+
+def key_path(path: tuple[str, ...]) -> str:
+    """Keys joined by dots, quoted where TOML wants it, long ones cut."""
+    return ".".join(key if _BARE.match(key) and len(key) <= 60 else repr(key[:60]) for key in path)
+
+
+@cache
+def keys_of(table: type) -> Mapping[str, Any]:
+    """The keys that a dataclass's table may have, with their types."""
+    hints = get_type_hints(table, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(table) if field.metadata.get("toml", True)}
+
+
+def check(value: Any, hint: Any, place: Place) -> Any:
+    """`value` as `hint` wants it. Raises `ConfigurationError`.
+
+    A table becomes a dictionary of the keys that are there, for `build` to complete; tables in an array are complete
+    and become instances.
+    """
+    origin = get_origin(hint)
+    if origin in {tuple, frozenset}:
+        return _array(value, hint, place)
+    if origin is Mapping:
+        return _free_table(value, hint, place)
+    if origin is Literal:
+        return _choice(value, get_args(hint), place)
+    if origin is Annotated:
+        return _formatted(value, get_args(hint)[1], place)
+    if origin in _UNIONS:
+        return check(value, next(kind for kind in get_args(hint) if kind is not NoneType), place)
+    if is_dataclass(hint):
+        return _table(value, hint, place)
+    return _typed(value, hint, place)
+
+
+def check_text(text: str, hint: Any, place: Place) -> Any:
+    """As `check`, for the text of an environment variable: numbers and words are read, lists split at commas."""
+    base = hint
+    while get_origin(base) in (Annotated, *_UNIONS):
+        marker = get_args(base)[1] if get_origin(base) is Annotated else None
+        base = FORMATS[marker][0] if marker else get_args(base)[0]
+    if get_origin(base) in {tuple, frozenset}:
+        return check([part.strip() for part in text.split(",") if part.strip()], hint, place)
+    if base is bool:
+        return check(_WORDS.get(text.lower(), text), hint, place)
+    if base is int:
+        digits = text.strip()
+        return check(int(digits) if digits.isdecimal() and len(digits) < 20 else text, hint, place)
+    return check(text, hint, place)
+
+
+def build(kind: type[T], table: Mapping[str, Any], place: Place, **derived: Any) -> T:
+    """An instance of a dataclass from a checked table. Raises `ConfigurationError` for a missing key."""
+    for field in fields(kind):  # type: ignore[arg-type] # only dataclasses are given
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in table and field.name not in derived:
+            raise place.at(field.name).error("is missing")
+    return kind(**table, **derived)
+
+
+def _table(value: Any, kind: Any, place: Place) -> dict[str, Any]:
+    known = keys_of(kind)
+    table = {}
+    for key, inner in _typed(value, dict, place).items():
+        if key not in known:
+            raise place.at(key).error(f"unknown key{did_you_mean(key, known)}")
+        table[key] = check(inner, known[key], place.at(key))
+    return table
+
+
+def _free_table(value: Any, hint: Any, place: Place) -> dict[str, Any]:
+    key_hint, value_hint = get_args(hint)
+    table = _typed(value, dict, place)
+    return {
+        check(key, key_hint, place.at(key)): check(inner, value_hint, place.at(key))
+        for key, inner in table.items()
+    }
+
+
+def _array(value: Any, hint: Any, place: Place) -> Any:
+    kind = get_args(hint)[0]
+    items = []
+    for number, inner in enumerate(_typed(value, list, place)):
+        spot = place.at(str(number))
+        item = check(inner, kind, spot)
+        items.append(build(cast(type, kind), item, spot) if is_dataclass(kind) else item)
+    if get_origin(hint) is tuple:
+        return tuple(items)
+    if not items:
+        raise place.error("must name at least one")
+    return frozenset(items)
+
+
+def _choice(value: Any, choices: tuple[Any, ...], place: Place) -> Any:
+    if value in choices:
+        return value
+    hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+    raise place.error(f"must be one of {', '.join(map(repr, choices))}{hint}")
+
+
+def _formatted(value: Any, marker: str, place: Place) -> Any:
+    kind, form = FORMATS[marker]
+    text = _typed(value, kind, place)
+    try:
+        return form(text)
+    except ValueError as error:
+        shown = redact_value(place.path[-1], text)
+        shown = repr(shown[:60]) if isinstance(shown, str) else shown
+        raise place.error(f"{shown} {error}") from None
+
+
+def _typed(value: Any, kind: Any, place: Place) -> Any:
+    if type(value) is not kind:
+        raise place.error(f"must be {_TOML[kind]}, not {_TOML.get(type(value), 'a date or time')}")
+    return value
