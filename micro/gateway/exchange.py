@@ -1,0 +1,127 @@
+"""One request and its answer on the way through the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from micro.gateway.headers import read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from micro.cache.ports import Hit
+    from micro.gateway.headers import Pair
+    from micro.gateway.pipeline import Pipeline
+    from micro.service import Identity
+
+
+class Answer:
+    """A complete answer that the gateway gives by itself."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Sequence[Pair] = (), *, body: bytes = b"") -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Exchange:
+    """What adapters, policies and upstreams share about one request. Plain attributes; each has one writer.
+
+    An adapter makes it and writes what the client sent. What a policy finds out, it writes: so these attributes exist
+    once that policy has run, and `client`, the ids and the trace from the first one on. The answer is written where it
+    passes. Bytes stay bytes, and the pairs of the headers are the server's own objects.
+    """
+
+    __slots__ = (
+        "body_limit",
+        "client",
+        "correlation_id",
+        "error",
+        "fields",
+        "form",
+        "forwarded_for",
+        "found",
+        "headers",
+        "identity",
+        "ids",
+        "method",
+        "path",
+        "peer",
+        "pipeline",
+        "query",
+        "quota",
+        "request_id",
+        "scheme",
+        "scope",
+        "sent",
+        "started",
+        "status",
+        "traceparent",
+        "trusted",
+        "version",
+        "via",
+    )
+
+    scope: dict[str, Any]
+    """The ASGI scope that it came in, where it came so. Not to be changed."""
+    method: str
+    """As it came; `GET` for a WebSocket."""
+    path: bytes
+    """As it came, still encoded, without the query."""
+    query: bytes
+    version: str
+    """`1.0`, `1.1`, `2`, `3`, or what the client claims."""
+    scheme: str
+    headers: Sequence[Pair]
+    """The fields that go on; see `headers.read`. Replaced, never changed in place."""
+    found: dict[bytes, bytes]
+    """Every field by its name, repeated ones joined."""
+    peer: tuple[str, int] | None
+    """Address and port of the other end of the connection, where it has one."""
+    started: float
+    """The clock's monotonic time when the request came."""
+
+    client: str
+    """The client's address: the peer's, or what trusted peers say it is."""
+    forwarded_for: Pair
+    """The peer as a field for the upstream."""
+    trusted: bool
+    """Whether the peer is one of the trusted proxies."""
+    request_id: str
+    correlation_id: str
+    ids: tuple[Pair, ...]
+    """Both ids as fields, for upstream and client."""
+    traceparent: str
+    """Of this leg: the client's trace with a span of the gateway's own."""
+    form: bytes
+    """The form of the path that routes are matched on. See `paths`."""
+    via: Pair
+    """The `Via` field to send on, the gateway's own entry included."""
+    pipeline: Pipeline | None
+    """What the route does with this request; none where there is no route."""
+    body_limit: int
+    """How many bytes of body may come; counted while they do."""
+    quota: Hit | None
+    identity: Identity | None
+
+    status: int
+    fields: list[Pair]
+    """The answer's header; policies may change it in place."""
+    sent: int
+    """Bytes of the answer's body so far."""
+    error: str
+    """The RFC 9209 error type, where the gateway answers in the upstream's place."""
+
+    def __init__(self, method: str, path: bytes, headers: Sequence[Pair]) -> None:
+        self.method = method
+        self.path = path
+        self.found, self.headers = read(headers)
+        self.pipeline = None
+        self.body_limit = 0
+        self.quota = None
+        self.identity = None
+        self.status = 0
+        self.sent = 0
+        self.error = ""

@@ -1,0 +1,67 @@
+"""Who sends the request: bearer tokens (RFC 6750)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from micro.errors import CallError, TokenError
+from micro.gateway.refusals import refuse_by
+from micro.web.auth import bearer_token
+from micro.web.problems import Problem, unauthorized
+
+if TYPE_CHECKING:
+    from micro.gateway.exchange import Answer, Exchange
+    from micro.gateway.pipeline import Verdict
+    from micro.service import Verifier
+
+
+logger = logging.getLogger("micro.gateway")
+
+_SOON = {"Retry-After": "1"}
+
+
+class Authentication:
+    """Sets `exchange.identity` from a valid token. 401 for an invalid one and, where one is `required`, for none.
+
+    A token that was verified before costs a look-up; another one is waited for. Where tokens are optional, other
+    schemes than Bearer are the service's business. The token goes on to the service, which verifies it again.
+    """
+
+    __slots__ = ("_required", "_verifier")
+
+    def __init__(self, verifier: Verifier, *, required: bool) -> None:
+        self._verifier = verifier
+        self._required = required
+
+    def on_request(self, exchange: Exchange) -> Verdict:
+        """Let it go on, refuse it, or wait for the keys."""
+        value = exchange.found.get(b"authorization")
+        if value is None:
+            return refuse_by(exchange, unauthorized()) if self._required else None
+        identity = self._verifier.cached(value[7:].decode("latin-1")) if value[:7] == b"Bearer " else None
+        if identity is not None:
+            exchange.identity = identity
+            return None
+        if not self._required and value[:7].lower() != b"bearer ":
+            return None
+        try:
+            token = bearer_token(((b"authorization", value),))
+        except Problem as problem:
+            return refuse_by(exchange, problem)
+        assert token is not None  # there is a field
+        return self._verify(exchange, token)
+
+    async def _verify(self, exchange: Exchange, token: str) -> Answer | None:
+        try:
+            exchange.identity = await self._verifier.verify(token)
+        except TokenError as error:
+            return refuse_by(exchange, unauthorized(str(error)))
+        except CallError as error:
+            logger.warning("a token can't be checked: %s", error)
+            problem = Problem(503, detail="The keys to check the token are out of reach.", headers=_SOON)
+            return refuse_by(exchange, problem, kind="destination_unavailable")
+        return None
+
+    def __str__(self) -> str:
+        return f"auth: a bearer token is {'required' if self._required else 'optional'}"
