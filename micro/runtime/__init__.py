@@ -1,0 +1,1 @@
+"""Puts a stack together and runs it."""

@@ -1,0 +1,65 @@
+"""`system.events`: what happened to instances, told on the bus.
+
+Best effort, and said so: these events have no state to commit with. What can't be published is logged and forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from typing import TYPE_CHECKING
+
+from micro.bus.codec import encode
+from micro.bus.origin import Origin
+from micro.errors import BusError
+
+if TYPE_CHECKING:
+    from micro.bus.message import Message
+    from micro.bus.ports import Bus
+    from micro.clock import Clock
+
+_log = logging.getLogger("micro.runtime.announce")
+
+TOPIC = "system.events"
+_MOST_WAITING = 1000
+_TYPES = {
+    "started": "InstanceStartedEvent",
+    "stopped": "InstanceStoppedEvent",
+    "healthy": "InstanceHealthyEvent",
+    "unhealthy": "InstanceUnhealthyEvent",
+}
+
+
+class Announcer:
+    """Queues events about instances, the oldest dropped where too many wait; `run` publishes them."""
+
+    def __init__(self, bus: Bus, *, clock: Clock) -> None:
+        self._bus = bus
+        self._origin = Origin("micro", clock)
+        self._waiting: deque[Message] = deque(maxlen=_MOST_WAITING)
+        self._news = asyncio.Event()
+
+    def tell(self, service: str, what: str) -> None:
+        """Queue one event: `what` is started, stopped, healthy or unhealthy. The service is its key."""
+        data = {"service": service, "instance": f"{service}-1", "pid": os.getpid()}
+        self._waiting.append(encode(self._origin.event(TOPIC, _TYPES[what], data, key=service)))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Publish what is queued, as it comes. Never returns."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Publish what is queued now."""
+        messages = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not messages:
+            return
+        try:
+            await self._bus.publish(messages)
+        except BusError as error:
+            _log.warning("%d events about instances were not published: %s", len(messages), error)

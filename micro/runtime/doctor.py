@@ -1,0 +1,168 @@
+"""`micro doctor`: what on this machine and in this folder would keep a stack from running well, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sqlite3
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from micro import registry
+from micro.errors import CallError, ConfigurationError, MicroError, StackNotRunning
+from micro.load import load_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from micro.runtime.session import Session
+
+NEEDED_SQLITE = (3, 37, 0)
+"""The first with STRICT tables."""
+SAFE_SQLITE = (3, 51, 3)
+"""Older ones can corrupt a WAL file when two connections write or checkpoint at the same moment."""
+ENOUGH_FILES = 1024
+"""File descriptors: one a connection, and some for databases and logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    check: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    advice: str = ""
+    """What to do, where something is to be done."""
+
+
+def examine(session: Session) -> Iterator[Finding]:
+    """Check everything, one finding after the other. Changes nothing, and never raises for what it finds."""
+    machine = os.uname()
+    yield Finding("python", "ok", f"{sys.version.split()[0]} ({machine.sysname} {machine.machine})")
+    yield check_sqlite(sqlite3.sqlite_version_info)
+    yield check_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    for name, check in _STAGES.items():
+        try:
+            yield check(session)
+        except MicroError as error:
+            yield Finding(name, "fail", str(error), "mend it; micro profile show prints what is in effect")
+            break
+    yield from _check_running(session)
+
+
+def check_sqlite(version: tuple[int, int, int]) -> Finding:
+    """Whether SQLite has what the store uses, and is one without the WAL reset bug."""
+    text = _dotted(version)
+    if version < NEEDED_SQLITE:
+        return Finding(
+            "sqlite", "fail", f"{text} is too old", f"use a Python with SQLite {_dotted(SAFE_SQLITE)}"
+        )
+    if version < SAFE_SQLITE:
+        advice = (
+            "micro works around it; don't open its databases with other programs, "
+            f"or use a Python with SQLite {_dotted(SAFE_SQLITE)}"
+        )
+        return Finding("sqlite", "warn", f"{text} can corrupt a database that two programs write to", advice)
+    return Finding("sqlite", "ok", text)
+
+
+def check_files(limit: int) -> Finding:
+    """Whether enough files may be open at a time."""
+    if limit == resource.RLIM_INFINITY or limit >= ENOUGH_FILES:
+        return Finding(
+            "open files", "ok", "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit}"
+        )
+    return Finding("open files", "warn", f"only {limit} at a time", f"run: ulimit -n {ENOUGH_FILES * 4}")
+
+
+def check_folder(state: Path) -> Finding:
+    """Whether the state folder can be made, or written to where it exists."""
+    existing = next(folder for folder in (state, *state.parents) if folder.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return Finding("state folder", "ok", str(state))
+    return Finding(
+        "state folder", "fail", f"{existing} can't be written to", "mend its owner and mode, or use -C DIR"
+    )
+
+
+def check_port(owner: str, host: str, port: int) -> Finding:
+    """Whether nobody listens on an address of the stack."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            advice = f"stop what uses it (lsof -i :{port}), or choose another port in micro.toml"
+            return Finding(f"port {port}", "fail", f"{owner}: {host}:{port}: {error.strerror}", advice)
+    return Finding(f"port {port}", "ok", f"free for {owner}")
+
+
+def _dotted(version: tuple[int, int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _check_configuration(session: Session) -> Finding:
+    config = session.config
+    where = str(config.stack.file or "built-in stack")
+    if config.warnings:
+        return Finding(
+            "configuration", "warn", f"{where}: {config.warnings[0]}", "; ".join(config.warnings[1:])
+        )
+    return Finding("configuration", "ok", where)
+
+
+def _check_backends(session: Session) -> Finding:
+    profile = session.profile
+    registry.require_supported(session.config.stack, profile)
+    urls: dict[registry.Port, str] = {"store": profile.store, "bus": profile.bus, "cache": profile.cache}
+    for port, url in urls.items():
+        registry.backend_class(port, url)
+    schemes = ", ".join(f"{port} {registry.scheme_of(url)}" for port, url in urls.items())
+    return Finding("back ends", "ok", f"profile {profile.name}: {schemes}")
+
+
+def _check_services(session: Session) -> Finding:
+    members = load_stack(session.config.stack).stack.members
+    return Finding("services", "ok", ", ".join(member.name for member in members) or "none")
+
+
+_STAGES: dict[str, Callable[[Session], Finding]] = {
+    "configuration": _check_configuration,
+    "state folder": lambda session: check_folder(session.state),
+    "back ends": _check_backends,
+    "services": _check_services,
+}
+"""Each needs the one before."""
+
+
+def _check_running(session: Session) -> Iterator[Finding]:
+    try:
+        running = session.running()
+        status = running.ask("health", {})["status"]
+    except StackNotRunning:
+        yield Finding("running stack", "ok", "none")
+        yield from _check_ports(session)
+    except ConfigurationError:
+        return  # told already
+    except CallError as error:
+        yield Finding("running stack", "fail", str(error), "stop its process, then: micro up")
+    else:
+        well = status == "healthy"
+        advice = "" if well else "see: micro health, micro logs"
+        yield Finding("running stack", "ok" if well else "fail", f"process {running.pid}, {status}", advice)
+
+
+def _check_ports(session: Session) -> Iterator[Finding]:
+    try:
+        stack = load_stack(session.config.stack).stack
+    except MicroError:
+        return  # told already
+    ports = {"gateway": stack.gateway.port, **{member.name: member.port for member in stack.members}}
+    for owner, port in ports.items():
+        if port is not None:
+            yield check_port(owner, stack.gateway.host, port)

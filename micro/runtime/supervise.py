@@ -1,0 +1,55 @@
+"""Keeps a task running: whatever it dies of is said aloud, and it starts again after a growing wait."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from micro.clock import uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from micro.clock import Clock
+
+_log = logging.getLogger("micro.runtime.supervise")
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+_STABLE = 60.0
+"""Seconds that a worker must have run for its next failure to count as a first one."""
+
+
+class Supervised:
+    """One worker, started again whenever it fails. `run` is owned by a task; cancelling that stops the worker.
+
+    A worker that returns has finished and is not started again.
+    """
+
+    def __init__(self, name: str, work: Callable[[], Awaitable[None]], *, clock: Clock) -> None:
+        self.name = name
+        self.restarts = 0
+        self._work = work
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Run the worker, again and again after failures, with full jitter between half a second and half a minute."""
+        failures = 0
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await self._work()
+            except Exception:  # noqa: BLE001 - whatever an author's worker raises, the next one gets its chance
+                if self._clock.monotonic() - began >= _STABLE:
+                    failures = 0
+                wait = self._wait(failures)
+                _log.exception("%s failed and starts again in %.1f s", self.name, wait)
+                failures += 1
+                self.restarts += 1
+                await self._clock.sleep(wait)
+            else:
+                return
+
+    def _wait(self, failures: int) -> float:
+        ceiling = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures, 16))
+        return ceiling / 2 + uniform(self._clock) * ceiling / 2
