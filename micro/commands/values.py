@@ -1,0 +1,62 @@
+"""Values as people type them on the command line. Every parser raises `ValueError` with the end of a sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def whole_number(text: str) -> int:
+    """A number of things, 0 or more."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ValueError("is not a whole number, 0 or more")
+    return int(text)
+
+
+def http_method(text: str) -> str:
+    """The name of an HTTP method, in capitals."""
+    if not re.fullmatch("[A-Za-z-]{1,40}", text):
+        raise ValueError("is not a method like GET or POST")
+    return text.upper()
+
+
+def port_number(text: str) -> int:
+    """A TCP port that can be listened on; 0 lets the system choose."""
+    if (number := whole_number(text)) > 65535:
+        raise ValueError("is not a port: they end at 65535")
+    return number
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object, given as text, as `@FILE`, or as `-` for standard input."""
+    value = json_value(text)
+    if not isinstance(value, dict):
+        raise ValueError("is JSON, but no object; write {…}")  # noqa: TRY004 - one kind of error for the caller
+    return value
+
+
+def json_value(text: str) -> Any:
+    """Any JSON, given as text, as `@FILE`, or as `-` for standard input."""
+    try:
+        return json.loads(text_of(text), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from error
+
+
+def text_of(text: str) -> str:
+    """The text itself, or what the file or standard input that it names holds."""
+    if text == "-":
+        return sys.stdin.read()
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not part of JSON")
