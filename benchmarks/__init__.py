@@ -1,0 +1,1 @@
+"""What the README claims, measured on your machine: `python -m benchmarks [NAME …]`."""
