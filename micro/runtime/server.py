@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from micro.errors import ConfigurationError, PortInUse
+from micro.runtime.coalesce import CoalescingProtocol
 
 if TYPE_CHECKING:
     from micro.clock import Clock
@@ -73,7 +74,7 @@ class Servers:
         """Serve `app` on `sock` from `start` on. Its lifespan is not run here."""
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=CoalescingProtocol,
             ws="auto" if websockets_available() else "none",
             lifespan="off",
             interface="asgi3",
