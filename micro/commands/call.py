@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from micro.commands.values import http_method, json_value, text_of
+from micro.commands.values import http_method, json_value, member, text_of
 from micro.commands.verb import DataVerb, Verb, add, argument, flag, flat, option, options, verb
 from micro.console import style
 from micro.errors import CallError, UsageError
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
     from micro.console import Console
     from micro.runtime.client import RunningStack
+    from micro.runtime.session import Session
 
 app = flat()
 
 _CALL_TTL = 60.0
 """Seconds that the token of one call is valid."""
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750 section 2.1."""
 
 
 @verb
@@ -41,6 +45,10 @@ class Call(DataVerb):
         "--header", "-H", metavar="'NAME: VALUE'", help="A field for the request's head."
     )
     include: bool = flag("--include", "-i", help="Print the status and the head, too.")
+    field: str | None = option(
+        "--field", metavar="NAME", help="Print just this member of the answer, such as id or items.0.id."
+    )
+    token: str | None = option("--token", metavar="TOKEN", help="With this bearer token.")
     subject: str | None = option("--as", metavar="SUBJECT", help="With a token for this subject.")
     role: str = option("--role", metavar="ROLE", help="The role in that token.", default="user")
     timeout: float = option(
@@ -52,16 +60,26 @@ class Call(DataVerb):
     )
 
     def run(self, console: Console) -> int | None:
+        if self.field is not None and (self.json or self.include):
+            raise UsageError("--field prints one member and nothing else: leave out --json and --include")
         session = self.session()
         stack = session.running()
         base = self._base(stack)
-        headers = dict(map(_field, self.header))
-        if self.subject is not None:
-            headers["authorization"] = f"Bearer {session.token(self.subject, role=self.role, ttl=_CALL_TTL)}"
+        headers = dict(map(_head_field, self.header)) | self._authorization(session)
         body = None
         if self.data is not None:
             body = self._body(headers)
         return self._send(console, base, headers, body)
+
+    def _authorization(self, session: Session) -> dict[str, str]:
+        token = self.token
+        if token is not None and self.subject is not None:
+            raise UsageError("one token at a time: give --token or --as")
+        if token is not None and not _BEARER.fullmatch(token):
+            raise UsageError("--token: is empty, or has characters that no bearer token has")
+        if self.subject is not None:
+            token = session.token(self.subject, role=self.role, ttl=_CALL_TTL)
+        return {} if token is None else {"authorization": f"Bearer {token}"}
 
     def _body(self, headers: dict[str, str]) -> bytes:
         assert self.data is not None
@@ -105,6 +123,8 @@ class Call(DataVerb):
 
     def _show(self, console: Console, answer: httpx.Response) -> int:
         well = answer.status_code < 400
+        if self.field is not None:
+            return self._show_member(console, answer, self.field)
         if self.json:
             answer.read()
             console.json(
@@ -121,6 +141,25 @@ class Call(DataVerb):
             console.note(f"{answer.status_code} {answer.reason_phrase}")
         _show_body(console, answer)
         return 0 if well else 1
+
+    def _show_member(self, console: Console, answer: httpx.Response, path: str) -> int:
+        """One member on stdout, for a script to keep. The body of a failure goes to stderr: nobody means to keep that."""
+        answer.read()
+        if answer.status_code >= 400:
+            console.note(f"{answer.status_code} {answer.reason_phrase}")
+            for line in answer.text.splitlines():
+                console.note(line)
+            return 1
+        try:
+            value = member(answer.json(), path)
+        except ValueError as error:  # no JSON at all is one, too
+            raise CallError(f"{self.method} {self.path}: no '{path}' in the answer: {error}") from error
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if console.interactive:
+            console.line(text)
+        else:
+            console.raw(f"{text}\n".encode(errors="replace"))
+        return 0
 
 
 @verb
@@ -143,7 +182,7 @@ class Token(Verb):
         return None
 
 
-def _field(text: str) -> tuple[str, str]:
+def _head_field(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise UsageError(f"--header {text!r}: write 'Name: value'")

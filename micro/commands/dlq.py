@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from micro.commands.ask import Change, collect, show_items
@@ -11,7 +12,7 @@ from micro.commands.verb import DataVerb, add, argument, flag, group, option, ve
 from micro.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from micro.console import Console
 
@@ -123,7 +124,7 @@ def _change(chosen: Replay, console: Console, verb: str, word: str) -> int:
             "ids": None if chosen.id is None else [chosen.id],
             "everything": chosen.everything or None,
         },
-        sentence=lambda answer: f"{word} {count(len(answer['items']), 'dead letter')}",
+        sentence=lambda answer: _sentence(word, answer["items"]),
         show=lambda console, plan: show_items(
             console, plan["items"], columns=_COLUMNS, json=False, nothing="no dead letters"
         ),
@@ -134,11 +135,24 @@ def _change(chosen: Replay, console: Console, verb: str, word: str) -> int:
     return change.carry_out(console, chosen.session(), yes=chosen.yes, json=chosen.json)
 
 
+def _sentence(word: str, letters: Sequence[Mapping[str, Any]]) -> str:
+    """What is to be done or, where letters have an outcome, was done."""
+    counts = Counter(letter["outcome"] for letter in letters if "outcome" in letter)
+    told = ", ".join(f"{number} {_OUTCOMES[outcome]}" for outcome, number in counts.items())
+    return f"{word} {count(len(letters), 'dead letter')}" + (f": {told}" if told else "")
+
+
 def _failures(answer: Mapping[str, Any]) -> list[str]:
     failed = (item for item in answer["items"] if item.get("outcome") == "failed")
     return [f"{item['id']} failed again at {item['service']}: {item['detail']}" for item in failed]
 
 
+_OUTCOMES = {
+    "applied": "applied",
+    "failed": "failed again",
+    "dropped": "given up",
+    "gone": "gone meanwhile",
+}
 _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "id": lambda item: str(item["id"]),
     "service": lambda item: str(item["service"]),

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from micro.commands.ask import Change, collect, show_items
 from micro.commands.render import count, event_line, local_time, trace_lines
 from micro.commands.values import json_object, whole_number
-from micro.commands.verb import DataVerb, add, argument, flag, group, option, verb
-from micro.errors import UsageError
+from micro.commands.verb import REQUIRED, DataVerb, add, argument, flag, group, option, verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +95,7 @@ class Publish(DataVerb):
 
     topic: str = argument("TOPIC", help="Where to.")
     type: str = argument("TYPE", help="The event's type.")
-    key: str = option("--key", metavar="KEY", help="Events of one key keep their order.", default="")
+    key: str = option("--key", metavar="KEY", help="Events of one key keep their order.", default=REQUIRED)
     data: dict[str, Any] = option(
         "--data",
         metavar="JSON",
@@ -150,7 +149,7 @@ class Replay(DataVerb):
     """
 
     service: str = option(
-        "--service", metavar="NAME", help="The service that handles them again.", default=""
+        "--service", metavar="NAME", help="The service that handles them again.", default=REQUIRED
     )
     topic: str | None = option("--topic", metavar="TOPIC", help="Only of this topic.")
     type: str | None = option("--type", metavar="TYPE", help="Only of this type.")
@@ -160,8 +159,6 @@ class Replay(DataVerb):
     yes: bool = flag("--yes", "-y", help="Do it without asking.")
 
     def run(self, console: Console) -> int | None:
-        if not self.service:
-            raise UsageError("say which service: micro events replay --service NAME")
         names = ("service", "topic", "type", "key", "since", "until")
         change = Change(
             verb="events.replay",

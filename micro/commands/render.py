@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -127,10 +128,10 @@ def log_lines(record: Mapping[str, Any]) -> Iterable[str]:
 
 
 def pairs(data: Any) -> str:
-    """`key=value` for each member of an object; anything else as it is, nothing for nothing."""
+    """`key=value` for each member of an object, text bare and the rest as JSON; anything else so, nothing for nothing."""
     if isinstance(data, dict):
-        return " ".join(f"{name}={value}" for name, value in data.items())
-    return "" if data is None else str(data)
+        return " ".join(f"{name}={_plain(value)}" for name, value in data.items())
+    return "" if data is None else _plain(data)
 
 
 def details(thing: Mapping[str, Any], indent: str = "") -> Iterable[str]:
@@ -142,12 +143,17 @@ def details(thing: Mapping[str, Any], indent: str = "") -> Iterable[str]:
             yield from details(value, indent + "  ")
         elif isinstance(value, list) and value:
             yield head
-            yield from (f"{indent}  {each}" for each in value)
+            yield from (f"{indent}  {_plain(each)}" for each in value)
         elif isinstance(value, str) and "\n" in value:
             yield head
             yield from (f"{indent}  {line}" for line in value.splitlines())
         else:
-            yield f"{head}{' ' * max(1, 18 - len(indent + name))}{'-' if value in (None, [], {}) else value}"
+            shown = "-" if value in (None, [], {}) else _plain(value)
+            yield f"{head}{' ' * max(1, 18 - len(indent + name))}{shown}"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def trace_lines(trace: Mapping[str, Any]) -> Iterable[str]:

@@ -74,7 +74,7 @@ class Up(DataVerb):
 
         announcement = Announcement(os.environ)
         try:
-            profile = session.profile
+            profile = session.runnable_profile
             options = UpOptions(
                 choice=Choice(names=self.services, depends=not self.no_deps),
                 reload=profile.name == "dev" if self.reload is None else self.reload,

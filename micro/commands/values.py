@@ -46,6 +46,21 @@ def json_value(text: str) -> Any:
         raise ValueError(f"is not JSON: {error}") from error
 
 
+def member(value: Any, path: str) -> Any:
+    """What lies at `path` in decoded JSON: names of members and places in lists, joined by dots (`items.0.id`)."""
+    place: list[str] = []
+    for name in path.split("."):
+        try:
+            value = (
+                value[int(name)] if isinstance(value, list) and name.isdecimal() else _members(value)[name]
+            )
+        except (KeyError, IndexError) as error:
+            where = ".".join(place) or "it"
+            raise ValueError(f"{where} {_kind(value)}") from error
+        place.append(name)
+    return value
+
+
 def text_of(text: str) -> str:
     """The text itself, or what the file or standard input that it names holds."""
     if text == "-":
@@ -56,6 +71,16 @@ def text_of(text: str) -> str:
         return Path(text[1:]).read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from error
+
+
+def _members(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"has {', '.join(value):.200}" if value else "is an empty object"
+    return f"is a list of {len(value)}" if isinstance(value, list) else "has no members"
 
 
 def _no_constant(name: str) -> Any:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from micro.console import Console
     from micro.runtime.session import Session
 
+REQUIRED: Any = MISSING
+"""The default of an option that has to be given."""
 ROOT_OPTIONS = ("directory", "profile", "dev", "prod")
 """The options that may stand before the verb as well."""
 
@@ -56,7 +58,7 @@ class Spec:
 def option(
     *flags: str, help: str, metavar: str, default: Any = None, parse: Callable[[str], Any] | None = None
 ) -> Any:
-    """A field given as `--flag VALUE`. `default` is text, as if it had been typed."""
+    """A field given as `--flag VALUE`. `default` is text, as if it had been typed; `REQUIRED` means there is none."""
     spec = Spec(flags=flags, help=help, metavar=metavar, parse=parse)
     return field(default=default, metadata={"spec": spec})
 
@@ -258,7 +260,7 @@ def _typer_parameter(each: Field[Any]) -> inspect.Parameter:
             *spec.flags,
             help=spec.help,
             metavar=spec.metavar,
-            show_default=bool(each.default) and each.default != ".",
+            show_default=bool(each.default) and each.default not in {".", REQUIRED},
         )
     else:
         info = typer.Argument(help=spec.help, metavar=spec.metavar, show_default=False)

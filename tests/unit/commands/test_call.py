@@ -6,9 +6,12 @@ import base64
 import json
 import os
 import pty
+import re
 import socket
 
 import pytest
+
+from micro.commands.values import member
 
 
 @pytest.fixture
@@ -83,6 +86,45 @@ class TestCall:
         assert (claims(token)["sub"], claims(token)["role"]) == ("ada", "admin")
         assert "authorization" not in micro("call", "GET", "/").json["headers"]
 
+    def test_a_token_is_sent_as_it_is(self, micro):
+        asked = micro("call", "GET", "/", "--token", "abc.d-_f=").json
+        assert asked["headers"]["authorization"] == "Bearer abc.d-_f="
+
+    @pytest.mark.parametrize(
+        ("field", "printed"),
+        [("method", "GET\n"), ("headers.x-list", "1,2\n"), ("headers", None), ("body", "\n")],
+    )
+    def test_one_member_of_the_answer_is_printed_bare_and_an_object_as_json(self, micro, field, printed):
+        code, out, err = micro("call", "GET", "/x", "--field", field, "-H", "X-List: 1,2")
+        assert (code, err) == (0, "")
+        assert out == printed if printed else json.loads(out)["x-list"] == "1,2"
+
+    def test_a_member_that_is_not_there_is_one_sentence_on_stderr(self, micro):
+        code, out, err = micro("call", "GET", "/x", "--field", "items.0.id")
+        assert (code, out) == (1, "")
+        assert err.startswith("error: GET /x: no 'items.0.id' in the answer: it has ")
+        assert err.count("\n") == 1
+        code, out, err = micro("call", "GET", "/plain", "--field", "id")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+
+    def test_the_body_of_a_failure_is_never_taken_for_a_member(self, micro):
+        code, out, err = micro("call", "GET", "/404", "--field", "path")
+        assert (code, out) == (1, "")
+        status, body = err.splitlines()
+        assert status == "404 Not Found"
+        assert json.loads(body)["path"] == "/404"
+
+    def test_on_a_terminal_a_member_can_not_move_the_cursor(self, micro_process):
+        master, slave = pty.openpty()
+        process = micro_process(
+            "call", "POST", "/x", "--data", '"\\u001b[2J"', "--field", "body", stdout=slave
+        )
+        with process:
+            os.close(slave)
+            assert process.wait(20) == 0
+            assert b"\x1b" not in os.read(master, 4000)
+        os.close(master)
+
     def test_no_answer_is_one_sentence(self, micro):
         code, out, err = micro("call", "GET", "/", "--service", "user")
         assert (code, out) == (1, "")
@@ -107,6 +149,11 @@ class TestCall:
             (["GET", "/", "-H", "novalue"], "write 'Name: value'"),
             (["GET", "/", "--timeout", "soon"], "--timeout 'soon': is not a duration"),
             (["GET", "/\x7f"], "PATH"),
+            (["GET", "/", "--token", "x", "--as", "ada"], "one token at a time: give --token or --as"),
+            (["GET", "/", "--token", ""], "--token: is empty"),
+            (["GET", "/", "--token", "secret x"], "no bearer token has"),
+            (["GET", "/", "--field", "id", "--json"], "leave out --json and --include"),
+            (["GET", "/", "--field", "id", "-i"], "leave out --json and --include"),
         ],
     )
     def test_misuse_is_one_sentence(self, micro, arguments, said):
@@ -151,3 +198,32 @@ class TestToken:
         code, out, err = micro("token", "--ttl", "15")
         assert (code, out) == (2, "")
         assert err.startswith("error: --ttl '15': is not a duration")
+
+
+class TestMember:
+    VALUE = {"a": {"b": [{"id": 1}, None]}, "items": [], "t": "x"}  # noqa: RUF012 # read only
+
+    @pytest.mark.parametrize(
+        ("path", "value"), [("t", "x"), ("a.b.0.id", 1), ("a.b.1", None), ("items", []), ("a.b.0", {"id": 1})]
+    )
+    def test_a_path_leads_into_objects_and_lists(self, path, value):
+        assert member(self.VALUE, path) == value
+
+    @pytest.mark.parametrize(
+        ("path", "why"),
+        [
+            ("x", "it has a, items, t"),
+            ("a.b.2", "a.b is a list of 2"),
+            ("items.0.id", "items is a list of 0"),
+            ("items.-1", "items is a list of 0"),
+            ("t.u", "t has no members"),
+            ("a.b.1.c", "a.b.1 has no members"),
+        ],
+    )
+    def test_where_it_leads_nowhere_the_last_place_reached_is_named(self, path, why):
+        with pytest.raises(ValueError, match=f"^{re.escape(why)}$"):
+            member(self.VALUE, path)
+
+    def test_an_empty_object_is_called_one(self):
+        with pytest.raises(ValueError, match=r"^it is an empty object$"):
+            member({}, "id")

@@ -96,7 +96,18 @@ def test_a_letter_that_fails_again_is_told_with_the_reason(micro, stack):
     stack.answers["dlq.replay"] = [{"end": {"items": [failed]}}]
     code, _, err = micro("dlq", "replay", "event-1", "--yes")
     assert code == 1
-    assert err.endswith("event-1 failed again at notification: ValueError: still\n")
+    assert err == (
+        "done: replay 1 dead letter: 1 failed again\nevent-1 failed again at notification: ValueError: still\n"
+    )
+
+
+def test_what_was_done_is_counted_by_what_came_of_it(micro, stack):
+    outcomes = ["applied", "failed", "applied", "gone"]
+    items = [{**LETTER, "outcome": outcome, "detail": ""} for outcome in outcomes]
+    stack.answers["dlq.replay"] = [{"end": {"items": items}}]
+    _, _, err = micro("dlq", "replay", "--all", "--yes")
+    first = err.splitlines()[0]
+    assert first == "done: replay 4 dead letters: 2 applied, 1 failed again, 1 gone meanwhile"
 
 
 def test_nothing_to_do_asks_nothing(micro, stack):

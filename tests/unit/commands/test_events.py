@@ -162,7 +162,7 @@ def test_publish_sends_the_data_as_an_object(micro, stack):
     assert stack.asked == [
         ("events.publish", {"topic": "task.events", "type": "T", "key": "k", "data": {"title": "Milk"}})
     ]
-    assert micro("events", "publish", "t", "T", "--json").json == event(1, title="Milk")
+    assert micro("events", "publish", "t", "T", "--key", "k", "--json").json == event(1, title="Milk")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_publish_sends_the_data_as_an_object(micro, stack):
     ],
 )
 def test_publish_refuses_data_that_is_no_json_object(micro, data, said):
-    code, out, err = micro("events", "publish", "t", "T", "--data", data)
+    code, out, err = micro("events", "publish", "t", "T", "--key", "k", "--data", data)
     assert (code, out) == (2, "")
     assert err.startswith("error: --data ")
     assert said in err
@@ -186,10 +186,10 @@ def test_publish_refuses_data_that_is_no_json_object(micro, data, said):
 def test_publish_reads_data_from_a_file_or_from_standard_input(micro, stack, home, monkeypatch):
     stack.answers["events.publish"] = [{"end": event(1)}]
     (home / "data.json").write_text('{"from": "file"}')
-    micro("events", "publish", "t", "T", "--data", "@data.json")
+    micro("events", "publish", "t", "T", "--key", "k", "--data", "@data.json")
     with (home / "data.json").open() as stdin:
         monkeypatch.setattr("sys.stdin", stdin)
-        micro("events", "publish", "t", "T", "--data", "-")
+        micro("events", "publish", "t", "T", "--key", "k", "--data", "-")
     assert [args["data"] for _, args in stack.asked] == [{"from": "file"}] * 2
 
 

@@ -149,7 +149,7 @@ class TestDetails:
     def test_nothing_falsy_but_present_is_hidden(self):
         assert [plain(line) for line in render.details({"count": 0, "on": False, "text": ""})] == [
             "count             0",
-            "on                False",
+            "on                false",
             "text              ",
         ]
 
@@ -199,7 +199,15 @@ class TestEventLine:
 
     @pytest.mark.parametrize(
         ("data", "shown"),
-        [({"a": 1, "b": None}, "a=1 b=None"), ({}, ""), (None, ""), ("text", "text"), ([1], "[1]"), (0, "0")],
+        [
+            ({"a": 1, "b": None}, "a=1 b=null"),
+            ({"on": True, "who": {"name": "Ö"}, "text": "a b"}, 'on=true who={"name": "Ö"} text=a b'),
+            ({}, ""),
+            (None, ""),
+            ("text", "text"),
+            ([1], "[1]"),
+            (0, "0"),
+        ],
     )
     def test_data_is_shown_as_pairs_where_it_is_an_object(self, data, shown):
         assert render.pairs(data) == shown
