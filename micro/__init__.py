@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from micro.bus.message import CloudEvent, Event
     from micro.clock import Clock, rfc3339
+    from micro.context import restore_context, save_context
     from micro.errors import (
         CallError,
         ConfigurationError,
@@ -61,12 +62,15 @@ __all__ = [
     "UniqueViolation",
     "__version__",
     "new_id",
+    "restore_context",
     "rfc3339",
+    "save_context",
 ]
 
 _HOMES = {
     "micro.bus.message": ("CloudEvent", "Event"),
     "micro.clock": ("Clock", "rfc3339"),
+    "micro.context": ("restore_context", "save_context"),
     "micro.errors": (
         "CallError",
         "ConfigurationError",

@@ -6,8 +6,14 @@ the log records read it. Tasks inherit it, as they do every context variable.
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +31,36 @@ class Context:
 
 
 current: ContextVar[Context | None] = ContextVar("micro_context", default=None)
+
+
+def save_context() -> str:
+    """What the work in hand was caused by, as a short text to keep in a column; empty where nothing caused it.
+
+    For work that a row asks for and a background worker does later; see `restore_context`.
+    """
+    context = current.get()
+    return json.dumps(astuple(context)[:3]) if context is not None else ""
+
+
+@contextmanager
+def restore_context(text: str) -> Iterator[None]:
+    """Do what follows in the context that `save_context` made this text of.
+
+    Events emitted meanwhile have the same correlation, cause and trace as if they had been emitted then. A text that is
+    empty, or not of `save_context`, means no context.
+    """
+    mark = current.set(_read(text))
+    try:
+        yield
+    finally:
+        current.reset(mark)
+
+
+def _read(text: str) -> Context | None:
+    try:
+        parts = json.loads(text)
+    except ValueError:
+        return None
+    if isinstance(parts, list) and len(parts) == 3 and all(isinstance(part, str) and part for part in parts):
+        return Context(*parts)
+    return None

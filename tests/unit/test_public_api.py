@@ -43,7 +43,9 @@ PUBLIC = [
     "UniqueViolation",
     "__version__",
     "new_id",
+    "restore_context",
     "rfc3339",
+    "save_context",
 ]
 
 

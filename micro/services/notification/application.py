@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from micro.services.notification.delivery import Post
 
 NEWEST = "~"  # sorts after every id
-
 ChannelName = Literal["log", "email", "webhook"]
 # One line, not blank. The look-ahead keeps Python's `$` from taking a final newline.
 Line = Annotated[str, Meta(max_length=200, pattern=r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)")]
@@ -95,8 +94,7 @@ class Notices:
     async def send(self, actor: Actor, id: str) -> Notification:
         """Deliver one now, if it was not sent yet. Raises `NotDelivered`; the worker then tries again if that may help."""
         await self.read(actor, id)
-        claimed = await self.post.claim(id)
-        if claimed:
+        if claimed := await self.post.claim(id):
             await self.post.deliver(claimed)
         found = await self.read(actor, id)
         if found.status == SENT:
@@ -151,7 +149,6 @@ def _notice(event: CloudEvent, user_id: str, subject: str, body: str) -> Notific
         id=id_at(datetime.fromisoformat(now), noise),
         user_id=user_id,
         channel=LOG,
-        target=None,
         subject=subject,
         body=body,
         created_at=now,

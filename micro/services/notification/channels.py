@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.errors import MessageError
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -21,6 +17,7 @@ from micro.services.notification.domain import EMAIL, LOG, WEBHOOK, DeliveryFail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from email.message import EmailMessage
 
     from micro import Clock
     from micro.services.notification.delivery import Channel
@@ -106,6 +103,11 @@ class EmailChannel:
             raise _refusal(error) from error
 
     def _message(self, notification: Notification, target: str) -> EmailMessage:
+        from email.errors import MessageError  # noqa: PLC0415 # loaded when first used, as the next three
+        from email.headerregistry import Address  # noqa: PLC0415 # as above
+        from email.message import EmailMessage  # noqa: PLC0415 # as above
+        from email.policy import SMTP  # noqa: PLC0415 # as above
+
         message = EmailMessage(SMTP)
         check_target(EMAIL, target)
         try:

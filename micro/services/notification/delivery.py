@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from micro import new_id, rfc3339
+from micro import new_id, restore_context, rfc3339
 from micro.clock import uniform
 from micro.services.notification.domain import EMAIL, DeliveryFailed, Notification, pause
 from micro.services.notification.events import NotificationSentEvent
@@ -59,8 +59,7 @@ class Post:
 
     async def claim(self, id: str | None = None) -> Notification | None:
         """The notification, or one that is due, claimed; nothing where there is nothing to do."""
-        claim, now, until = new_id(self.clock), self._in(0), self._in(LEASE)
-        return await self.outgoing.claim(claim, now=now, until=until, id=id)
+        return await self.outgoing.claim(new_id(self.clock), now=self._in(0), until=self._in(LEASE), id=id)
 
     async def deliver(self, claimed: Notification) -> Notification:
         """Make one attempt and note what came of it: sent, due again, or failed."""
@@ -108,8 +107,8 @@ async def deliver_due(post: Post) -> None:
         while True:
             await free.acquire()
             if claimed := await post.claim():
-                attempt = attempts.create_task(post.deliver(claimed))
-                attempt.add_done_callback(lambda _: free.release())
+                with restore_context(claimed.context):  # the task inherits it
+                    attempts.create_task(post.deliver(claimed)).add_done_callback(lambda _: free.release())
             else:
                 free.release()
                 await post.clock.sleep(POLL)

@@ -55,7 +55,7 @@ class Notification:
     id: str
     user_id: str
     channel: str
-    target: str | None
+    target: str | None = None
     subject: str
     body: str
     status: str = PENDING
@@ -68,6 +68,8 @@ class Notification:
     attempts: int = 0
     automatic: int = 0
     """1: an event caused it, so it goes by e-mail where that is set up, and to the log otherwise."""
+    context: str = ""
+    """The request or event on whose behalf it is delivered, as `micro.save_context` writes it."""
     error: str | None = None
     """Why the last attempt failed."""
 

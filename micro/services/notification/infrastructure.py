@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from micro import save_context
 from micro.services.notification.domain import Notification
 
 if TYPE_CHECKING:
     from micro import Resources, Transaction
     from micro.services.notification.events import NotificationSentEvent
 
-_NAMES = [field.name for field in fields(Notification)]
-_COLUMNS = ", ".join(_NAMES)
+_COLUMNS = ", ".join(field.name for field in fields(Notification))
+_MARKS = ", ".join("?" for _ in fields(Notification))
 
 _ADDRESS = "(select email from addresses where addresses.user_id = notifications.user_id)"
 _CLAIMED = _COLUMNS.replace("target", f"coalesce(target, {_ADDRESS}) as target")
 
 # Only names of our own are put into statements.
-ADD = f"insert into notifications ({_COLUMNS}) values ({', '.join('?' * len(_NAMES))})"  # noqa: S608 # as said above
+ADD = f"insert into notifications ({_COLUMNS}) values ({_MARKS}) on conflict (id) do nothing"  # noqa: S608 # as said above
 READ = f"select {_COLUMNS} from notifications where "  # noqa: S608 # as said above
 
 # Where two senders claim the same row, the second one waits for the first, then finds that the condition holds no more.
@@ -29,7 +30,7 @@ ANY_DUE = """
     and status = 'pending' and due_at <= ?
 """
 SETTLE = """
-    update notifications set status = ?, channel = ?, sent_at = ?, due_at = ?, error = ?, claim = null
+    update notifications set status = ?, channel = ?, sent_at = ?, due_at = ?, error = ?, context = ?, claim = null
     where id = ? and claim = ?
 """
 
@@ -49,7 +50,7 @@ class SqlNotifications:
     async def add(self, notification: Notification) -> None:
         """See `application.Shelf.add`."""
         async with self.micro.transaction() as tx:
-            await tx.execute(ADD, *astuple(notification))
+            await add_once(tx, notification)
 
     async def find(self, id: str) -> Notification | None:
         """See `application.Shelf.find`."""
@@ -76,7 +77,7 @@ class SqlNotifications:
 
     async def settle(self, after: Notification, event: NotificationSentEvent | None) -> bool:
         """See `delivery.Outgoing.settle`."""
-        new = (after.status, after.channel, after.sent_at, after.due_at, after.error)
+        new = (after.status, after.channel, after.sent_at, after.due_at, after.error, save_context())
         async with self.micro.transaction() as tx:
             settled = await tx.execute(SETTLE, *new, after.id, after.claim) == 1
             if settled and event:
@@ -90,8 +91,8 @@ async def remember(tx: Transaction, user_id: str, email: str, known_at: str) -> 
 
 
 async def add_once(tx: Transaction, notification: Notification) -> None:
-    """Store it; one with this id that is there already stays."""
-    await tx.execute(f"{ADD} on conflict (id) do nothing", *astuple(notification))
+    """Store it, on behalf of what is going on now; one with this id that is there already stays."""
+    await tx.execute(ADD, *astuple(replace(notification, context=save_context())))
 
 
 def _read(rows: list[Any]) -> list[Notification]:

@@ -12,6 +12,7 @@ create table notifications (
     claim text,
     attempts bigint not null,
     automatic bigint not null,
+    context text not null,
     error text
 );
 

@@ -12,6 +12,7 @@ create table notifications (
     claim text,
     attempts integer not null,
     automatic integer not null,
+    context text not null,
     error text
 ) strict;
 

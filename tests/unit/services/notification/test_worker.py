@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime
 
 import pytest
@@ -246,3 +247,33 @@ async def test_an_idle_worker_reads_by_index(harness):
         "x",
     )
     assert not any(row["detail"].startswith("SCAN") for row in plan)
+
+
+async def cause_of_sending(harness):
+    (event,) = await harness.emitted("NotificationSentEvent")
+    return event.correlation_id, event.causation_id, event.traceparent[3:35]
+
+
+async def test_what_an_event_led_to_is_known_to_be_caused_by_it(harness, registered, worker):
+    """Though a row and a worker lie between them."""
+    worker.start()
+    event = await registered()
+    await worker.until(sent(harness))
+    assert await cause_of_sending(harness) == (event.correlation_id, event.id, event.traceparent[3:35])
+
+
+async def test_a_request_to_send_is_the_cause_also_when_the_worker_succeeds_in_its_place(
+    harness, ana, write, hook, worker
+):
+    async with hook(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n") as receiver:
+        made = await write(ana, channel="webhook", target=f"http://127.0.0.1:{receiver.port}/")
+        (written,) = await harness.micro.query("select context from notifications")
+        assert (await ana.post(f"/notifications/{made['id']}/send")).status == 409
+    (asked,) = await harness.micro.query("select context from notifications")
+    assert json.loads(asked["context"])[1] != json.loads(written["context"])[1], "another request"
+    async with harness.micro.transaction() as tx:
+        await tx.execute("update notifications set channel = 'log'")
+    worker.start()
+    await worker.until(sent(harness))
+    correlation, causation, trace = json.loads(asked["context"])
+    assert await cause_of_sending(harness) == (correlation, causation, trace[3:35])
