@@ -84,6 +84,14 @@ class Config:
         Raises `ConfigurationError` for an unknown profile, an unset variable, an unreadable secret file, a wrong URL,
         and a pair of runner and back end that can't work.
         """
+        profile = self.profile_as_written(name, flags)
+        return resolve(profile, self.environment, self.stack.root, self.stack.names)
+
+    def profile_as_written(self, name: str | None = None, flags: Mapping[str, Any] | None = None) -> Profile:
+        """The same before its variables are expanded and it is checked as a whole.
+
+        Raises `ConfigurationError` for an unknown profile and a value of the wrong type.
+        """
         chosen = name or self.environment.get(PROFILE) or DEFAULT_PROFILE
         path = ("profiles", chosen)
         if chosen not in self.profiles:
@@ -103,8 +111,7 @@ class Config:
             if value is not None:
                 layers.add(check({key: value}, Profile, Place(FLAG)), FLAG)
         place = Place(self.stack.source, path)
-        profile = build(Profile, layers.tables, place, name=chosen, origins=layers.origins)
-        return resolve(profile, self.environment, self.stack.root, self.stack.names)
+        return build(Profile, layers.tables, place, name=chosen, origins=layers.origins)
 
     def service_env(self, name: str) -> dict[str, str]:
         """The environment of one service: `environment`, then the service's own `env` table, expanded.

@@ -100,8 +100,8 @@ def require_scheme(port: Port, url: str) -> None:
     raise ConfigurationError(unknown(port, url), key=port)
 
 
-def require_supported(stack: Stack, profile: Profile) -> None:
-    """Refuse, in one sentence, what a configuration may say and this version does not run.
+def require_supported(profile: Profile) -> None:
+    """Refuse, in one sentence, what a profile may say and this version does not run; its variables need no value yet.
 
     Raises `ConfigurationError` with the file and the key path.
     """
@@ -113,6 +113,10 @@ def require_supported(stack: Stack, profile: Profile) -> None:
     for port, url in urls.items():
         if scheme_of(url) in _LATER[port]:
             raise profile.place(port).error(f"'{scheme_of(url)}:' is not part of this version; {_HERE}")
+
+
+def require_supported_members(stack: Stack) -> None:
+    """Refuse the kinds of members that this version does not run. Raises `ConfigurationError` as `require_supported`."""
     for member in stack.members:
         key = "command" if member.command else "url"
         if member.command or member.url:

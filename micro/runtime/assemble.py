@@ -68,10 +68,12 @@ def assemble(
 
     Raises `ConfigurationError`, `NotFound` and `MissingExtra`, each with what to do.
     """
-    registry.require_supported(config.stack, profile)
+    chosen = choice.of(config.stack)
+    registry.require_supported(profile)
+    registry.require_supported_members(chosen)
     clock = clock or SystemClock()
     began = clock.now().timestamp()
-    loaded = load_stack(choice.of(config.stack), services)
+    loaded = load_stack(chosen, services)
     shared = _share(config, profile, stack=loaded.stack, clock=clock, create=create)
     hosted = {
         member.name: _host(shared, member.name, loaded.services[member.name], create)

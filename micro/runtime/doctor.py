@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from micro import registry
-from micro.errors import CallError, ConfigurationError, MicroError, StackNotRunning
+from micro.errors import CallError, ConfigurationError, MicroError, StackNotRunning, StoreUnavailable
 from micro.load import load_stack
+from micro.store.sqlite_version import SOUND, dotted, library_warning, require_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
     from micro.runtime.session import Session
 
-NEEDED_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
-SAFE_SQLITE = (3, 51, 3)
-"""Older ones can corrupt a WAL file when two connections write or checkpoint at the same moment."""
 ENOUGH_FILES = 1024
 """File descriptors: one a connection, and some for databases and logs."""
 
@@ -43,7 +40,7 @@ def examine(session: Session) -> Iterator[Finding]:
     """Check everything, one finding after the other. Changes nothing, and never raises for what it finds."""
     machine = os.uname()
     yield Finding("python", "ok", f"{sys.version.split()[0]} ({machine.sysname} {machine.machine})")
-    yield check_sqlite(sqlite3.sqlite_version_info)
+    yield check_sqlite()
     yield check_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     for name, check in _STAGES.items():
         try:
@@ -54,20 +51,16 @@ def examine(session: Session) -> Iterator[Finding]:
     yield from _check_running(session)
 
 
-def check_sqlite(version: tuple[int, int, int]) -> Finding:
+def check_sqlite() -> Finding:
     """Whether SQLite has what the store uses, and is one without the WAL reset bug."""
-    text = _dotted(version)
-    if version < NEEDED_SQLITE:
-        return Finding(
-            "sqlite", "fail", f"{text} is too old", f"use a Python with SQLite {_dotted(SAFE_SQLITE)}"
-        )
-    if version < SAFE_SQLITE:
-        advice = (
-            "micro works around it; don't open its databases with other programs, "
-            f"or use a Python with SQLite {_dotted(SAFE_SQLITE)}"
-        )
-        return Finding("sqlite", "warn", f"{text} can corrupt a database that two programs write to", advice)
-    return Finding("sqlite", "ok", text)
+    advice = f"use a Python that comes with SQLite {dotted(SOUND)} or later"
+    try:
+        require_library()
+    except StoreUnavailable as error:
+        return Finding("sqlite", "fail", str(error), advice)
+    if warning := library_warning():
+        return Finding("sqlite", "warn", warning, advice)
+    return Finding("sqlite", "ok", sqlite3.sqlite_version)
 
 
 def check_files(limit: int) -> Finding:
@@ -102,10 +95,6 @@ def check_port(owner: str, host: str, port: int) -> Finding:
     return Finding(f"port {port}", "ok", f"free for {owner}")
 
 
-def _dotted(version: tuple[int, int, int]) -> str:
-    return ".".join(map(str, version))
-
-
 def _check_configuration(session: Session) -> Finding:
     config = session.config
     where = str(config.stack.file or "built-in stack")
@@ -117,8 +106,8 @@ def _check_configuration(session: Session) -> Finding:
 
 
 def _check_backends(session: Session) -> Finding:
-    profile = session.profile
-    registry.require_supported(session.config.stack, profile)
+    profile = session.runnable_profile
+    registry.require_supported_members(session.config.stack)
     urls: dict[registry.Port, str] = {"store": profile.store, "bus": profile.bus, "cache": profile.cache}
     for port, url in urls.items():
         registry.backend_class(port, url)

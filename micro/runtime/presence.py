@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from micro.clock import rfc3339
 from micro.runtime.control import ControlServer
-from micro.runtime.doctor import check_sqlite
 from micro.runtime.operations import Live, verbs_of
 from micro.runtime.report import Report, Started, not_guaranteed
 from micro.runtime.state import RunRecord
@@ -92,8 +91,8 @@ class Presence:
 
     def _sqlite(self) -> Iterator[str]:
         if self._system.shared.profile.store.startswith("sqlite:"):
-            import sqlite3  # noqa: PLC0415 - loaded where it is used, and then by the store already
+            # Loaded where it is used, and then by the store already.
+            from micro.store.sqlite_version import library_warning  # noqa: PLC0415 - as said above
 
-            found = check_sqlite(sqlite3.sqlite_version_info)
-            if found.state != "ok":
-                yield f"SQLite {found.detail}; {found.advice}"
+            if warning := library_warning():
+                yield warning

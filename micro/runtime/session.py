@@ -87,6 +87,17 @@ class Session:
         return self.config.profile(self.chosen)
 
     @cached_property
+    def runnable_profile(self) -> Profile:
+        """The chosen profile, found to be one that this version runs before its variables are asked for.
+
+        Raises `ConfigurationError`.
+        """
+        from micro.registry import require_supported  # noqa: PLC0415 - loaded when first used, with the configuration
+
+        require_supported(self.config.profile_as_written(self.chosen))
+        return self.profile
+
+    @cached_property
     def state(self) -> Path:
         """The state folder. Raises `ConfigurationError` where the configuration can't be read and no stack runs.
 
@@ -158,7 +169,7 @@ class Session:
         from micro.runtime.operations import open_offline  # noqa: PLC0415 - loaded when first used
 
         create = verb in _CREATING
-        async with open_offline(self.config, self.profile, clock=self.clock, create=create) as verbs:
+        async with open_offline(self.config, self.runnable_profile, clock=self.clock, create=create) as verbs:
             return await perform(verbs[verb], args, each)
 
 

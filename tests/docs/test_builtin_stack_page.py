@@ -10,6 +10,7 @@ import pytest
 
 from micro.gateway.endpoints import PATHS
 from micro.runtime.announce import _TYPES
+from micro.services.notification import channels
 from micro.services.notification.service import service as notification
 from micro.services.task.service import service as task
 from micro.services.user.service import service as user
@@ -45,14 +46,14 @@ def operations(document):
         for method, operation in methods.items():
             statuses = set(operation["responses"])
             (success,) = (status for status in statuses if status < "300")
-            content = operation["responses"][success].get("content")
+            assert (success == "204") is ("content" not in operation["responses"][success])
             own = statuses - {success} - ALWAYS
             own -= WITH_BODY if "requestBody" in operation else set()
             own -= {"401"} if "security" in operation else set()
             own -= (
                 {"422"} if any(each["in"] == "query" for each in operation.get("parameters", ())) else set()
             )
-            yield f"`{method.upper()} {path}`", success if content else "204", " ".join(sorted(own))
+            yield f"`{method.upper()} {path}`", success, " ".join(sorted(own))
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -112,3 +113,8 @@ def test_every_subscription_is_there():
 
 def test_the_stacks_own_events_are_there():
     assert re.findall(r"`(Instance\w+)`", section("Events")) == list(_TYPES.values())
+
+
+def test_every_setting_of_the_notification_service_is_there():
+    code = Path(channels.__file__).read_text()
+    assert set(re.findall(r"`(MICRO_\w+)`", PAGE)) >= set(re.findall(r"MICRO_\w+", code))

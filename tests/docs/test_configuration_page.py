@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from micro.config import File, read_config
+from micro.formats import RESERVED
 from micro.validate import keys_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
@@ -40,6 +41,11 @@ def test_every_key_stands_in_the_table_of_its_section(heading, keys):
     limits = {key for key in keys if key == "rate_limit"}
     listed = set(re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE))
     assert listed == plain | limits
+
+
+def test_the_names_that_no_service_can_have_are_told():
+    (sentence,) = re.findall(r"^A name has .*?; (.*?) are taken by", section("services"), re.MULTILINE)
+    assert set(re.findall("`(.+?)`", sentence)) == RESERVED
 
 
 @pytest.mark.parametrize("text", BLOCKS)

@@ -10,7 +10,14 @@ import pytest
 from micro import registry
 from micro.config import read_config
 from micro.errors import ConfigurationError, MissingExtra
-from micro.registry import backend_class, create, is_known, require_supported, schemes
+from micro.registry import (
+    backend_class,
+    create,
+    is_known,
+    require_supported,
+    require_supported_members,
+    schemes,
+)
 from micro.testing import FakeClock
 
 
@@ -106,7 +113,8 @@ def support(tmp_path):
     def ask(text, name="dev"):
         (tmp_path / "micro.toml").write_text(text)
         config = read_config(tmp_path, {"PGPASSWORD": "x"})
-        require_supported(config.stack, config.profile(name))
+        require_supported(config.profile(name))
+        require_supported_members(config.stack)
 
     return ask
 

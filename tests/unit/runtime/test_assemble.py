@@ -45,6 +45,16 @@ def test_what_this_version_cannot_run_is_refused_before_anything_is_built(folder
         assemble(config, config.profile())
 
 
+def test_a_member_that_it_cannot_run_stands_in_nobodys_way_where_it_is_not_chosen(
+    build: Any, folder: Any
+) -> None:
+    with (folder / "micro.toml").open("a") as file:
+        file.write('\n[services.x]\nurl = "http://127.0.0.1:9"\n')
+    with pytest.raises(ConfigurationError, match=r"services\.x\.url: is not part of this version"):
+        build()
+    assert list(build(choice=Choice(names=("shop",))).services) == ["shop"]
+
+
 async def test_back_ends_can_be_replaced(build: Any) -> None:
     made = []
 

@@ -55,6 +55,24 @@ def test_flags_and_profile_reach_the_configuration(tmp_path):
     assert session.profile.name == "dev"
 
 
+class TestRunnableProfile:
+    def test_a_profile_that_this_version_does_not_run_is_refused_before_its_variables_are_asked_for(
+        self, tmp_path
+    ):
+        session = Session(tmp_path, environ={}, profile="prod")
+        with pytest.raises(
+            ConfigurationError, match=r"profiles\.prod\.runner: .* is not part of this version"
+        ):
+            _ = session.runnable_profile
+        with pytest.raises(ConfigurationError, match="the variable PGPASSWORD is not set"):
+            _ = session.profile
+
+    def test_one_that_it_runs_comes_with_its_variables_expanded(self, tmp_path):
+        (tmp_path / "micro.toml").write_text("[profiles.dev]\nstore = 'sqlite:${WHERE}/{service}.db'\n")
+        session = Session(tmp_path, environ={"WHERE": "here"})
+        assert session.runnable_profile.store == "sqlite:here/{service}.db"
+
+
 async def double(*, number: int) -> dict:
     return {"number": number * 2}
 
