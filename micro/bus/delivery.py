@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from dataclasses import dataclass
+from itertools import dropwhile
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from micro.bus.codec import decode
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 _MESSAGE = 1024
 _STACK = 8192
+_CALLERS = f"{Path(__file__).parent}{os.sep}"
+"""Where the code is that calls handlers."""
 
 
 class Place(NamedTuple):
@@ -77,13 +82,24 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """Class name, at most 1 KiB of its message, and the innermost 8 KiB of the traceback."""
-        stack = "".join(traceback.format_exception(error)).encode("utf-8", "replace")
+        """Class name, at most 1 KiB of its message, and the innermost 8 KiB of the traceback below what called it here."""
+        stack = _stack(error).encode("utf-8", "replace")
         return cls(
             type(error).__qualname__,
             storable(str(error)[:_MESSAGE]),
             storable(stack[-_STACK:].decode("utf-8", "ignore")),
         )
+
+
+def _stack(error: BaseException) -> str:
+    """The traceback, with those of its causes, each from the handler on: the frames that led there are the same always."""
+    whole = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = whole
+    while part is not None:
+        own = list(dropwhile(lambda frame: frame.filename.startswith(_CALLERS), part.stack))
+        part.stack[:] = own or part.stack
+        part = part.__cause__ or part.__context__
+    return "".join(whole.format())
 
 
 def dead_letter(delivery: Delivery, failure: Failure, *, subscriber: str, attempts: int) -> Message:

@@ -12,12 +12,12 @@ from micro.bus.outbox import Outbox
 from micro.bus.parking import Parking
 from micro.bus.ports import Bus, Log
 from micro.bus.relay import Relay
-from micro.bus.replay import Progress, Range, replay
 from micro.bus.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from micro.bus.replay import Progress, Range
     from micro.clock import Clock
     from micro.service import Service
     from micro.store.ports import Store
@@ -80,6 +80,8 @@ class Events:
 
     def replay(self, span: Range) -> AsyncIterator[Progress]:
         """Apply a range of the log again; see `micro.bus.replay.replay`."""
+        from micro.bus.replay import replay  # noqa: PLC0415 - loaded when first used
+
         return replay(span, self.subscriber, self._bus)
 
     async def stats(self) -> dict[str, Any]:

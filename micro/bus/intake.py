@@ -51,11 +51,13 @@ class Intake:
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            tally: Counter[str] = Counter()
-            for delivery in batch:
-                blamed = len(batch) == 1 or (isinstance(error, HandlerFailed) and error.delivery is delivery)
-                tally += await self._take_one(delivery, error if blamed else None)
-            return tally
+            failed = error
+        # Outside of the clause: what is raised by the next attempt has nothing to do with this one.
+        tally: Counter[str] = Counter()
+        for delivery in batch:
+            blamed = len(batch) == 1 or (isinstance(failed, HandlerFailed) and failed.delivery is delivery)
+            tally += await self._take_one(delivery, failed if blamed else None)
+        return tally
 
     async def _apply(self, batch: Sequence[Delivery]) -> Counter[str]:
         subscriber, tally = self._subscriber, Counter[str]()

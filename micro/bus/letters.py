@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct
 
 from micro.clock import rfc3339
 from micro.errors import UsageError
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from micro.bus.parked import Parked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letters:
+class Letters(Struct, frozen=True, kw_only=True):
     """Which dead letters: those that match all that is given. To mean all of them, say `every`."""
 
     ids: tuple[str, ...] = ()

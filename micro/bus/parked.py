@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from micro.bus.delivery import Failure, Place
 from micro.bus.message import Message, Partition, Record
@@ -21,8 +22,7 @@ SELECT = (
 """The columns that `Parked.of` reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(Struct, frozen=True):
     """One row. Its key's head has a next attempt or is dead; the others have never been tried."""
 
     seq: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from micro.bus.backoff import Backoff
 from micro.bus.lease import Lease
@@ -37,8 +38,7 @@ _DELETE = (
 _ALL = frozenset(range(BUCKETS))
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     seq: int
     bucket: int
     message: Message

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from micro.errors import TokenError
 from micro.ids import new_id
@@ -43,8 +43,7 @@ LEEWAY = 30.0
 MAX_LENGTH = 8192
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Struct, frozen=True, kw_only=True):
     """What a token is to say."""
 
     issuer: str

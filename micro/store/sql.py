@@ -8,9 +8,10 @@ with backslashes, ``$tag$…$tag$``, ``-- …`` and nested ``/* … */``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from micro.errors import ConstraintViolation, StoreError
 
@@ -56,8 +57,7 @@ _PLAIN_TYPES = (str, int, float, bytes)
 _INTEGER_END = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """One statement, cut at its parameters."""
 
     pieces: tuple[str, ...]

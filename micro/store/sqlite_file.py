@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,11 +60,12 @@ class SqliteFile:
         _make_file(self.path)
         lock.acquire()
         self._held.callback(lock.release)
-        for connection in (self._writer, *self._readers):
-            self._held.push_async_callback(connection.close)
-            await connection.open()
-            if connection is self._writer:
-                await self.write(_use_write_ahead_log, self.path)
+        self._held.push_async_callback(self._writer.close)
+        await self._writer.open()
+        await self.write(_use_write_ahead_log, self.path)
+        for reader in self._readers:
+            self._held.push_async_callback(reader.close)
+        await asyncio.gather(*(reader.open() for reader in self._readers))
         self._held.callback(self._quick.close)
         self._quick.open()
 

@@ -6,7 +6,6 @@ The package is only looked up, never imported: importing it reads 9 MB of templa
 from __future__ import annotations
 
 import importlib.util
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +62,8 @@ SwaggerUIBundle({
 
 def docs_page(title: str, openapi_url: str = "/openapi.json") -> Response:
     """The HTML page; its scripts and styles are at the other paths of `DOCS`, under a strict content security policy."""
+    from html import escape  # noqa: PLC0415 - loaded when first used: brings the table of all HTML entities
+
     page = _PAGE.format(title=escape(title), url=escape(openapi_url))
     return Response(page, media_type="text/html", headers=_HEADERS)
 

@@ -298,6 +298,35 @@ async def test_inspecting_shows_the_event_its_headers_and_the_stack(desk):
     assert (await desk.parking.inspect(waiting["id"]))["stack"] == ""
 
 
+async def test_the_stack_is_the_handlers_own_and_tells_the_last_attempt_alone(desk):
+    desk.bad = {0}
+    await desk.take("a")
+    await desk.kill()
+    for stack in [
+        (await desk.parking.inspect(letter["id"]))["stack"] for letter in await desk.parking.list()
+    ]:
+        assert stack.count("Traceback (most recent call last)") == 1
+        assert stack.count("ValueError: number 0") == 1
+        assert "HandlerFailed" not in stack
+        assert "subscriber.py" not in stack
+        assert "in handle" in stack.splitlines()[1]
+
+
+async def test_the_stack_keeps_what_the_handler_itself_was_handling(desk):
+    def fail(text):
+        try:
+            {}["inner"]
+        except KeyError as error:
+            raise ValueError(text) from error
+
+    desk.error, desk.bad = fail, {0}
+    await desk.take("a")
+    (parked,) = await desk.parking.list(waiting=True)
+    stack = (await desk.parking.inspect(parked["id"]))["stack"]
+    assert stack.index("KeyError: 'inner'") < stack.index("ValueError: number 0")
+    assert stack.count("Traceback (most recent call last)") == 2
+
+
 async def test_undecodable_bytes_can_be_inspected_and_dropped_and_fail_again(desk):
     junk = desk.delivery(Message("order.events", "a", b"\xff"))
     await desk.intake.take([junk])
