@@ -40,14 +40,17 @@ def pin(process: subprocess.Popen | psutil.Process, core: int) -> None:
         psutil.Process(process.pid).cpu_affinity([core])
 
 
+def environment() -> dict[str, str]:
+    """As installed by pip, both sides start from compiled modules; some environments forbid to keep those."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 @contextlib.contextmanager
 def running(command: list[str], url: str, *, cwd: Path | None = None):
     """Run `command` until the block ends; gives the process and the seconds until `url` first answered 200."""
-    # As installed by pip, both sides start from compiled modules; some environments forbid to keep those.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=cwd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         yield process, first_answer(url, process) - started

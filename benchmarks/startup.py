@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processes import bare_command, free_port, micro, running, write_config
+from benchmarks.processes import bare_command, environment, free_port, micro, running, write_config
 
 RUNS = 9
 
@@ -29,7 +29,7 @@ def stack_start(folder: Path, port: int) -> float:
 def seconds_of(command: list[str]) -> float:
     """How long a command takes as a whole."""
     started = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started
 
 
