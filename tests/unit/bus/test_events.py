@@ -108,7 +108,12 @@ async def test_stats_tell_what_waits_where(world, until, clock):
     async def parked():
         return (await w.consuming.stats())["parked"] == 1
 
+    async def settled():
+        relay = (await w.emitting.stats())["relay"]
+        return (await w.consuming.stats())["in_flight"] == 0 and relay["rate"] > 0
+
     await until(parked, step=0)
+    await until(settled, step=0)
     stats = await w.consuming.stats()
     assert (stats["dead"], stats["in_flight"], stats["consuming"], stats["error"]) == (0, 0, True, None)
     assert set(stats["lag"]) == {f"order.events/{number}" for number in range(12)}
