@@ -38,9 +38,9 @@ class CoalescingTransport:
         self.write(b"".join(data))
 
     def flush(self) -> None:
-        """Send what was kept."""
+        """Send what was kept, where the connection still stands."""
         parts, self._parts = self._parts, []
-        if parts:
+        if parts and not self._transport.is_closing():
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def close(self) -> None:

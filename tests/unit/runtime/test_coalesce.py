@@ -85,3 +85,11 @@ async def test_nothing_written_is_nothing_sent(transport, recorder):
     """A flush without content is silent."""
     transport.flush()
     assert recorder.done == []
+
+
+async def test_what_a_lost_connection_was_to_get_is_dropped(transport, recorder):
+    """The client left within the turn: there is nobody to send to, and nothing to say about it."""
+    transport.write(b"late")
+    recorder.close()
+    await turn()
+    assert recorder.done == ["closed"]
