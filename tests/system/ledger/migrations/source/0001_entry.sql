@@ -1,0 +1,8 @@
+-- What was committed, in the order of the commits. An entry and its event share the id.
+create table entry (
+  seq integer primary key autoincrement,
+  event_id text not null,
+  request text not null,
+  type text not null,
+  key text not null
+) strict;

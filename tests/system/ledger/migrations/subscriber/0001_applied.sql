@@ -1,0 +1,8 @@
+-- What was applied, in the order of the commits: one row each time, so that a second time shows.
+create table applied (
+  seq integer primary key autoincrement,
+  event_id text not null,
+  type text not null,
+  key text not null,
+  note_id text
+) strict;
