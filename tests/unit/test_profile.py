@@ -76,7 +76,7 @@ def test_a_flag_wins_over_a_variable_and_that_over_the_file(profile):
 def test_the_variables_of_the_chosen_profile_are_expanded(profile):
     found = profile(PROD, "prod", {"PGUSER": "me", "PGPASSWORD": "p{x}w"})
     assert found.store == "postgresql://me:p{x}w@db/{service}"
-    assert found.store_url("task", Path("/root")) == "postgresql://me:p{x}w@db/task"
+    assert found.store_url("task", Path("/srv")) == "postgresql://me:p{x}w@db/task"
     assert (found.replicas_of("task"), found.replicas_of("user")) == (2, 1)
 
 
@@ -104,12 +104,12 @@ def test_the_built_in_prod_profile_wants_a_password_and_has_no_default_for_it(re
 @pytest.mark.parametrize(
     ("store", "url"),
     [
-        ("sqlite:.micro/{service}.db", "sqlite:/root/.micro/task.db"),
+        ("sqlite:.micro/{service}.db", "sqlite:/srv/.micro/task.db"),
         ("sqlite:/data/{service}.db", "sqlite:/data/task.db"),
     ],
 )
 def test_a_sqlite_file_lies_below_the_stacks_folder(profile, store, url):
-    assert profile(store=store).store_url("task", Path("/root")) == url
+    assert profile(store=store).store_url("task", Path("/srv")) == url
 
 
 def test_one_schema_for_each_service_is_a_database_of_its_own(profile):
