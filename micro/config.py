@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 from micro.environment import PROFILE, misspelt, profile_variables, read_variables, variables
 from micro.errors import ConfigurationError
 from micro.expand import expand
+from micro.gateway_spec import GatewaySpec, Provider
 from micro.layers import Layers
 from micro.profile import Profile, resolve
 from micro.sources import Source, built_in, find_source, read_dotenv
-from micro.stack import BUILT_IN, Cors, GatewaySpec, Member, ServiceName, Stack, StackName, Text
+from micro.stack import BUILT_IN, Member, Stack
 from micro.suggest import did_you_mean
+from micro.terms import ServiceName, StackName, Text  # noqa: TC001 # as above
 from micro.topology import KINDS, check_stack
 from micro.validate import Place, build, check, key_path
 
@@ -44,6 +46,7 @@ class _StackTable:
 @dataclass(kw_only=True)
 class _AuthTable:
     issuers: tuple[Text, ...]
+    providers: Mapping[ServiceName, Provider]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,12 +235,21 @@ def _stack(tables: Mapping[str, Any], source: Source, root: Path) -> Stack:
         for name, table in tables.get("services", {}).items()
     ]
     gateway = dict(tables["gateway"])
-    issuers = gateway.pop("auth", {}).get("issuers", ("stack",))
-    gateway["cors"] = build(Cors, gateway.get("cors", {}), place.at("gateway", "cors"))
+    auth = gateway.pop("auth", {})
+    providers = {
+        name: build(Provider, table, place.at("gateway", "auth", "providers", name))
+        for name, table in auth.get("providers", {}).items()
+    }
     return Stack(
         name=tables["stack"]["name"],
         root=root,
         file=source.file,
         members=tuple(members),
-        gateway=build(GatewaySpec, gateway, place.at("gateway"), issuers=issuers),
+        gateway=build(
+            GatewaySpec,
+            gateway,
+            place.at("gateway"),
+            issuers=auth.get("issuers", ("stack",)),
+            providers=providers,
+        ),
     )

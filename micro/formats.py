@@ -13,7 +13,7 @@ from micro.units import parse_duration, parse_rate, parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from micro.stack import Rate
+    from micro.terms import Rate
 
 RESERVED = frozenset({"access", "bus", "gateway", "micro", "stack", "system"})
 """Not for services: files, loggers and tables of the stack itself are called so."""
@@ -27,6 +27,10 @@ _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")
 _IMPORT = re.compile(r"(?a)[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 _URL = re.compile(r"https?://[^/?#\s@]+(/[^?#\s]*)?\Z")
 _HOST = re.compile(r"(?a)[\w.*:\[\]-]{1,253}\Z")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+_HASH_KEY = re.compile(r"(ip|path|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,19}\Z")
 _BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:\S*\Z")
 _VARIABLE = re.compile(r"[^=\0]+\Z")
@@ -88,6 +92,12 @@ def _network(text: str) -> str:
         raise ValueError('must be an address or network like "10.0.0.0/8"') from None
 
 
+def _field_name(text: str) -> str:
+    if not _FIELD_NAME.match(text):
+        raise ValueError('must be the name of a header field like "x-version"')
+    return text.lower()
+
+
 def _method(text: str) -> str:
     if not _METHOD.match(text):
         raise ValueError(
@@ -114,6 +124,12 @@ def _backend_url(text: str) -> str:
     return text
 
 
+def _percent(number: int) -> int:
+    if not 0 <= number <= 100:
+        raise ValueError("must be a percentage, from 0 to 100")
+    return number
+
+
 def _rate_or_off(text: str) -> Rate | None:
     return None if text == "off" else parse_rate(text)
 
@@ -126,14 +142,19 @@ def _whole_number(number: int) -> int:
 
 FORMATS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "backend url": (str, _backend_url),
+    "digest": (str, _matching(_DIGEST, 'must be "sha256:" and 64 hexadecimal digits')),
     "duration": (str, parse_duration),
     "environment name": (str, _matching(_VARIABLE, "must be a variable's name")),
     "environment value": (str, _value),
+    "field name": (str, _field_name),
+    "field value": (str, _matching(_FIELD_VALUE, "must be visible ASCII characters")),
+    "hash key": (str, _matching(_HASH_KEY, 'must be "ip", "path", "header:NAME" or "cookie:NAME"')),
     "host": (str, _matching(_HOST, "must be a host name or an address")),
     "http url": (str, _matching(_URL, 'must be a URL like "http://10.0.0.5:9000"')),
     "import string": (str, _matching(_IMPORT, 'must be an import string like "shop.service:service"')),
     "method": (str, _method),
     "network": (str, _network),
+    "percent": (int, _percent),
     "path": (str, _path),
     "port": (int, _port),
     "rate": (str, parse_rate),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 from micro.errors import NotFound
 from micro.imports import import_target
 from micro.service import Service
-from micro.stack import Port, RoutePath
 from micro.suggest import did_you_mean, nearest
+from micro.terms import Port, RoutePath
 from micro.topology import Origins, check_ports, check_routes, dependency_order
 from micro.validate import Place, check
 

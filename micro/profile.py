@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from micro.expand import expand
 from micro.layers import origin_of
 from micro.registry import Port, is_known, scheme_of, unknown
-from micro.stack import BUILT_IN, DERIVED, BackendUrl, ServiceName, WholeNumber
+from micro.stack import BUILT_IN
 from micro.suggest import did_you_mean
+from micro.terms import DERIVED, BackendUrl, ServiceName, WholeNumber
 from micro.validate import Place, check, key_path
 
 if TYPE_CHECKING:

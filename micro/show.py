@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from micro.layers import origin_of
 from micro.redact import redact_text, redact_value
-from micro.stack import BUILT_IN, Bytes, Rate, Seconds
+from micro.stack import BUILT_IN
+from micro.terms import Bytes, Rate, Seconds
 from micro.units import format_duration, format_rate, format_size
 from micro.validate import key_path, keys_of
 

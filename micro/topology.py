@@ -5,7 +5,8 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from micro.stack import BUILT_IN, Route
+from micro.gateway_spec import Route
+from micro.stack import BUILT_IN
 from micro.suggest import did_you_mean
 from micro.validate import Place, key_path
 

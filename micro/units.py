@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from micro.stack import Rate
+from micro.terms import Rate
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {

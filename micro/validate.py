@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 _UNIONS = (Union, UnionType)
 
+_ONE_OR_MORE = "one or more"
+
 _BARE = re.compile(r"(?a)[\w-]+\Z")
 _WORDS = {
     "true": True,
@@ -90,7 +92,14 @@ def check(value: Any, hint: Any, place: Place) -> Any:
     if origin is Literal:
         return _choice(value, get_args(hint), place)
     if origin is Annotated:
-        return _formatted(value, get_args(hint)[1], place)
+        inner, marker = get_args(hint)
+        if marker == _ONE_OR_MORE:
+            return (
+                _array(value, inner, place)
+                if type(value) is list
+                else (check(value, get_args(inner)[0], place),)
+            )
+        return _formatted(value, marker, place)
     if origin in _UNIONS:
         return check(value, next(kind for kind in get_args(hint) if kind is not NoneType), place)
     if is_dataclass(hint):
@@ -103,7 +112,7 @@ def check_text(text: str, hint: Any, place: Place) -> Any:
     base = hint
     while get_origin(base) in (Annotated, *_UNIONS):
         marker = get_args(base)[1] if get_origin(base) is Annotated else None
-        base = FORMATS[marker][0] if marker else get_args(base)[0]
+        base = FORMATS[marker][0] if marker in FORMATS else get_args(base)[0]
     if get_origin(base) in {tuple, frozenset}:
         return check([part.strip() for part in text.split(",") if part.strip()], hint, place)
     if base is bool:
@@ -120,7 +129,21 @@ def build(kind: type[T], table: Mapping[str, Any], place: Place, **derived: Any)
         required = field.default is MISSING and field.default_factory is MISSING
         if required and field.name not in table and field.name not in derived:
             raise place.at(field.name).error("is missing")
-    return kind(**table, **derived)
+    hints = keys_of(cast("type", kind))
+    inner = {key: _built(value, hints.get(key), place.at(key)) for key, value in table.items()}
+    return kind(**inner, **derived)
+
+
+def _built(value: Any, hint: Any, place: Place) -> Any:
+    """`value` with the tables in it as instances."""
+    if not isinstance(value, dict):
+        return value
+    if get_origin(hint) is Mapping:
+        kind = get_args(hint)[1]
+        return {key: _built(inner, kind, place.at(key)) for key, inner in value.items()}
+    if get_origin(hint) in _UNIONS:
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    return build(cast(type, hint), value, place) if is_dataclass(hint) else value
 
 
 def _table(value: Any, kind: Any, place: Place) -> dict[str, Any]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from micro.cache.ports import Window
     from micro.clock import Clock
     from micro.gateway.upstream.ports import Receive, Send, Upstream
+    from micro.gateway_spec import GatewaySpec
     from micro.service import Verifier
-    from micro.stack import GatewaySpec
     from micro.telemetry.access import AccessLog
 
 

@@ -46,6 +46,7 @@ class Exchange:
         "headers",
         "identity",
         "ids",
+        "instance",
         "method",
         "path",
         "peer",
@@ -58,7 +59,9 @@ class Exchange:
         "sent",
         "started",
         "status",
+        "target",
         "traceparent",
+        "tries",
         "trusted",
         "version",
         "via",
@@ -70,6 +73,8 @@ class Exchange:
     """As it came; `GET` for a WebSocket."""
     path: bytes
     """As it came, still encoded, without the query."""
+    target: bytes
+    """The path to send on: `path`, unless a policy maps it to another."""
     query: bytes
     version: str
     """`1.0`, `1.1`, `2`, `3`, or what the client claims."""
@@ -106,6 +111,10 @@ class Exchange:
     quota: Hit | None
     identity: Identity | None
 
+    instance: str
+    """Address of the instance that was chosen last; empty where there is only the app."""
+    tries: int
+    """How often the request was sent."""
     status: int
     fields: list[Pair]
     """The answer's header; policies may change it in place."""
@@ -116,12 +125,14 @@ class Exchange:
 
     def __init__(self, method: str, path: bytes, headers: Sequence[Pair]) -> None:
         self.method = method
-        self.path = path
+        self.path = self.target = path
         self.found, self.headers = read(headers)
         self.pipeline = None
         self.body_limit = 0
         self.quota = None
         self.identity = None
+        self.instance = ""
+        self.tries = 0
         self.status = 0
         self.sent = 0
         self.error = ""

@@ -9,7 +9,8 @@ from micro.gateway.paths import MalformedPath, form_of
 if TYPE_CHECKING:
     from micro.gateway.pipeline import Pipeline
     from micro.gateway.plan import Plan
-    from micro.stack import Rate, Route
+    from micro.gateway_spec import Route
+    from micro.terms import Rate
 
 
 def table(plan: Plan) -> list[dict[str, Any]]:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from micro.gateway.pipeline import OnRequest, OnResponse, Policy, Verdict
     from micro.gateway.record import Recorder
     from micro.gateway.upstream.ports import Upstream
+    from micro.gateway_spec import GatewaySpec, Route
     from micro.service import Verifier
-    from micro.stack import GatewaySpec, Route
     from micro.telemetry.metrics import Metrics
 
 ENDPOINT_TIMEOUT = 15.0

@@ -9,8 +9,9 @@ from micro.config import Config, read_config
 from micro.load import LoadedStack, load_service, load_stack, select
 from micro.profile import Profile
 from micro.service import Service
-from micro.stack import Rate, Stack
+from micro.stack import Stack
 from micro.telemetry.metrics import Counter, Metrics
+from micro.terms import Rate
 
 
 def configure() -> None:

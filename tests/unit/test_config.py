@@ -9,7 +9,8 @@ import pytest
 
 from micro.config import read_config
 from micro.errors import ConfigurationError
-from micro.stack import GatewaySpec, Rate, Route
+from micro.gateway_spec import GatewaySpec, Route
+from micro.terms import Rate
 
 OWN = """
 [services.shop]
@@ -202,7 +203,7 @@ def test_members_by_command_and_url_are_described_like_the_others(config):
         '[services.node]\ncommand = "node server.js"\nport = 9001\n[services.far]\nurl = "http://10.0.0.5:9000"\nhealth = "/up"'
     ).stack
     assert stack.member("node").command == "node server.js"
-    assert (stack.member("far").url, stack.member("far").health) == ("http://10.0.0.5:9000", "/up")
+    assert (stack.member("far").url, stack.member("far").health) == (("http://10.0.0.5:9000",), "/up")
 
 
 def test_a_project_file_says_the_same_in_its_own_table(config, tmp_path):

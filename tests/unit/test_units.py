@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micro.stack import Rate
+from micro.terms import Rate
 from micro.units import format_duration, format_rate, format_size, parse_duration, parse_rate, parse_size
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 
 from micro.errors import ConfigurationError
-from micro.stack import DERIVED
+from micro.terms import DERIVED
 from micro.validate import Place, build, check, check_text, key_path, keys_of
 
 PLACE = Place("x.toml")

@@ -10,7 +10,7 @@ from micro.gateway.refusals import DENIED, refuse
 
 if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
-    from micro.stack import Cors
+    from micro.gateway_spec import Cors
 
 _VERDICT = frozenset(
     {b"access-control-allow-credentials", b"access-control-allow-origin", b"access-control-expose-headers"}

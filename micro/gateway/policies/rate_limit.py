@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from micro.cache.ports import Window
     from micro.gateway.exchange import Answer, Exchange
     from micro.gateway.pipeline import Verdict
-    from micro.stack import Rate
+    from micro.terms import Rate
 
 
 class RateLimit:

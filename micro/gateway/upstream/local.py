@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from micro.context import Context
+from micro.gateway.paths import decoded
 from micro.gateway.upstream.request import request_headers
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def scope_of(exchange: Exchange) -> dict[str, Any]:
     scope = exchange.scope.copy()
     peer = exchange.peer
     client = exchange.client
-    scope["raw_path"] = exchange.path
+    scope["raw_path"] = exchange.target
+    if exchange.target is not exchange.path:
+        scope["path"] = decoded(exchange.target).decode("utf-8", "replace")
     scope["root_path"] = ""
     scope["headers"] = request_headers(exchange)
     scope["client"] = peer if peer is None or client == peer[0] else (client, 0)

@@ -15,8 +15,8 @@ from micro.errors import TokenError
 from micro.gateway.app import Gateway
 from micro.gateway.flow import BrokenOff
 from micro.gateway.upstream.local import LocalUpstream
+from micro.gateway_spec import GatewaySpec, Route
 from micro.service import Identity
-from micro.stack import GatewaySpec, Route
 from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from micro.errors import CallError, TokenError
-from micro.stack import Route
+from micro.gateway_spec import Route
 
 
 def serve(bench, echo, rule):

@@ -10,7 +10,8 @@ import pytest
 from micro.gateway.endpoints import PATHS
 from micro.gateway.openapi import merged
 from micro.gateway.upstream.local import LocalUpstream
-from micro.stack import Rate, Route
+from micro.gateway_spec import Route
+from micro.terms import Rate
 
 
 @pytest.mark.parametrize(

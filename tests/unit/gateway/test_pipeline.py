@@ -6,7 +6,8 @@ import pytest
 
 from micro.gateway.exchange import Answer, Exchange
 from micro.gateway.pipeline import Pipeline, admit, methods, release
-from micro.stack import Rate, Route
+from micro.gateway_spec import Route
+from micro.terms import Rate
 
 
 class Note:
@@ -186,7 +187,7 @@ def names(policies):
 
 
 def test_the_order_of_a_request_is_fixed(bench, echo):
-    from micro.stack import Cors
+    from micro.gateway_spec import Cors
 
     bench.serve(
         echo,
@@ -206,7 +207,7 @@ def test_what_is_off_is_not_there(bench, echo):
 
 
 def test_every_policy_says_what_it_does(bench, echo):
-    from micro.stack import Cors
+    from micro.gateway_spec import Cors
 
     bench.serve(
         echo,

@@ -8,7 +8,8 @@ import pytest
 
 from micro.errors import ConfigurationError
 from micro.gateway.upstream.local import LocalUpstream
-from micro.stack import Cors, GatewaySpec, Rate, Route
+from micro.gateway_spec import Cors, GatewaySpec, Route
+from micro.terms import Rate
 
 
 @pytest.mark.parametrize(

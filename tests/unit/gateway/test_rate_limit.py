@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from micro.cache.ports import Hit
 from micro.gateway.exchange import Exchange
 from micro.gateway.policies.rate_limit import RateLimit
-from micro.stack import Rate, Route
+from micro.gateway_spec import Route
+from micro.terms import Rate
 
 # One member of a List of RFC 9651: a quoted string, and parameters that are whole numbers.
 ITEM = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"((?:;[a-z]+=\d{1,15})*)')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from micro.gateway.upstream.local import LocalUpstream
-from micro.stack import Route
+from micro.gateway_spec import Route
 
 
 async def test_a_request_leaves_one_record(bench):

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from micro.gateway.flow import GRACE
-from micro.stack import Rate, Route
+from micro.gateway_spec import Route
+from micro.terms import Rate
 
 DENIAL = {"websocket.http.response": {}}
 
