@@ -38,7 +38,7 @@ docs: .venv/dev ## Execute every command and snippet of README and docs
 lock: ## Pin the newest versions, by hash and without addresses (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/run.lock
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
+	uv pip compile pyproject.toml --extra prod --extra infra --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.lock
 
 clean: ## Remove what the targets above made, except .micro

@@ -46,6 +46,7 @@ VERBS = {
     "events": Entry(_DATA, "events", "Follow, list, publish, trace and replay events."),
     "dlq": Entry(_DATA, "dlq", "Look after dead letters."),
     "db": Entry(_DATA, "db", "Migrate the databases and look into them."),
+    "infra": Entry(_DATA, "infra", "Run PostgreSQL, Redis and Kafka on this machine, from Python packages alone."),
     "profile": Entry(_REST, "profile", "Show the profiles and where their values come from."),
     "doctor": Entry(_REST, "doctor", "Check this machine and this folder."),
     "version": Entry(_REST, "doctor", "Print the versions in use."),

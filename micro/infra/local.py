@@ -1,0 +1,155 @@
+"""All local servers of one state folder together: what `micro infra` works on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from micro.errors import NotFound, UsageError
+from micro.infra.kafka import Kafka
+from micro.infra.postgres import Postgres
+from micro.infra.server import Server, write_private
+from micro.infra.valkey import Valkey
+from micro.redact import redact_text
+from micro.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from micro.clock import Clock
+
+FOLDER = "infra"
+"""Below the state folder."""
+KINDS: tuple[type[Server], ...] = (Postgres, Valkey, Kafka)
+NAMES = tuple(kind.name for kind in KINDS)
+_PORTS = {"postgres": "store", "kafka": "bus", "redis": "cache"}
+"""The key of a profile that each server is for."""
+
+
+class Local:
+    """The servers below one state folder, and the URLs of those that somebody else runs (`use`)."""
+
+    def __init__(self, state: Path, *, clock: Clock, use: Mapping[str, str] | None = None) -> None:
+        """`use` says for a server where it is: a URL, or a program or folder of this machine; kept for later commands."""
+        self.folder = state / FOLDER
+        self._clock = clock
+        self._use = self._remembered()
+        for name, where in (use or {}).items():
+            _known(name)
+            self._use[name] = where
+        self._fresh = bool(use)
+
+    def server(self, name: str) -> Server:
+        """The server of that name. Raises `NotFound`."""
+        where = self._use.get(name)
+        kind = _known(name)
+        return kind(self.folder, clock=self._clock, installed=Path(where) if where else None)
+
+    async def up(self, names: Collection[str], tell: Callable[[str], None]) -> list[str]:
+        """Start those of `names` (none: all) that don't run; the names of those that were started.
+
+        Where one fails, those that this call has started are stopped again. Raises `MicroError`.
+        """
+        wanted = [name for name in NAMES if not names or name in names]
+        for name in names:
+            _known(name)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._fresh:
+            write_private(self._used, msgspec.json.encode(self._use))
+        own = [name for name in wanted if not self._elsewhere(name)]
+        results = await asyncio.gather(
+            *(self.server(name).start(tell) for name in own), return_exceptions=True
+        )
+        started = [name for name, result in zip(own, results, strict=True) if result is True]
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if failed:
+            await self.down(started)
+            raise failed[0]
+        return started
+
+    async def down(self, names: Collection[str] = ()) -> list[str]:
+        """Stop those of `names` (none: all) that run; their names."""
+        for name in names:
+            _known(name)
+        own = [name for name in NAMES if (not names or name in names) and not self._elsewhere(name)]
+        stopped = await asyncio.gather(*(self.server(name).stop() for name in own))
+        return [name for name, ran in zip(own, stopped, strict=True) if ran]
+
+    def status(self) -> list[dict[str, Any]]:
+        """A row for each server: `{server, state, version, url, pid, uptime}`, secrets hidden."""
+        return [self._row(name) for name in NAMES]
+
+    def urls(self) -> dict[str, str]:
+        """`store`, `bus` and `cache` of a profile, as far as a server is there for them."""
+        found = {}
+        for name, port in _PORTS.items():
+            url = self._url(name)
+            if url is not None:
+                found[port] = url
+        return found
+
+    def _url(self, name: str) -> str | None:
+        if self._elsewhere(name):
+            return self._use[name]
+        server = self.server(name)
+        record = server.record
+        return server.url(record) if record is not None and server.pid is not None else None
+
+    def _row(self, name: str) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "server": name,
+            "state": "stopped",
+            "version": None,
+            "url": None,
+            "pid": None,
+            "uptime": None,
+        }
+        url = self._url(name)
+        if url is None:
+            return row
+        row |= {"state": "elsewhere", "url": redact_text(url)}
+        if not self._elsewhere(name):
+            server = self.server(name)
+            record = server.record
+            assert record is not None  # it runs
+            uptime = self._clock.now().timestamp() - record.started_at
+            row |= {
+                "state": "running",
+                "version": server.version,
+                "pid": server.pid,
+                "uptime": max(0.0, uptime),
+            }
+        return row
+
+    def _elsewhere(self, name: str) -> bool:
+        return "://" in self._use.get(name, "")
+
+    @property
+    def _used(self) -> Path:
+        return self.folder / "use.json"
+
+    def _remembered(self) -> dict[str, str]:
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+            return msgspec.json.decode(self._used.read_bytes(), type=dict[str, str])
+        return {}
+
+
+def parse_use(text: str) -> tuple[str, str]:
+    """`postgres=postgresql://…` as a pair. Raises `UsageError`."""
+    name, separator, where = text.partition("=")
+    if not separator or not where:
+        raise UsageError(
+            f"--use {text}: write SERVER=URL, or SERVER=PATH to a program or folder of this machine"
+        )
+    return name, where
+
+
+def _known(name: str) -> type[Server]:
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise NotFound(f"no server '{name}'{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")

@@ -1,0 +1,174 @@
+"""Connections to one PostgreSQL database: how they are opened, configured and taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import asyncpg
+
+from micro.errors import ConfigurationError, StoreUnavailable
+from micro.store.postgres_errors import DRIVER_ERRORS, translate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from micro.errors import StoreError
+
+CONNECT_TIMEOUT = 5.0
+COMMAND_TIMEOUT = 60.0
+"""Seconds that one statement may take."""
+IDLE_IN_TRANSACTION = "120s"
+"""After which the server ends a transaction that its client forgot: it would keep rows locked, and dead ones alive."""
+OLDEST = 13
+"""The least version of the server."""
+
+
+class Address(NamedTuple):
+    """What a profile's URL says."""
+
+    dsn: str
+    """For the driver."""
+    database: str
+    """For messages: server and database, without the password."""
+    schema: str | None
+    size: int
+    """Connections that write; half as many read."""
+
+
+def parse_url(url: str) -> Address:
+    """Read ``postgresql://user:password@host:port/database?schema=…&pool=10&sslmode=…``. Raises `ConfigurationError`."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    schema, size = options.pop("schema", None), options.pop("pool", "10")
+    name = unquote(parts.path[1:])
+    if not name:
+        raise ConfigurationError(
+            "names no database: write postgresql://user:password@host/{service}", key="store"
+        )
+    if not size.isdigit() or not 0 < int(size) < 1000:
+        raise ConfigurationError(f"pool={size}: write a number of connections, such as 10", key="store")
+    dsn = parts._replace(scheme="postgresql", query=urlencode(options)).geturl()
+    return Address(dsn, f"{parts.hostname or 'localhost'}:{parts.port or 5432}/{name}", schema, int(size))
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc] # the driver is not typed
+    """Goes back to its pool without a round trip: nothing here leaves a trace in the session."""
+
+    def get_reset_query(self) -> str:
+        """See `asyncpg.Connection.get_reset_query`."""
+        return ""
+
+
+class Pool:
+    """Some connections with the same settings."""
+
+    def __init__(self, address: Address, *, size: int, read_only: bool) -> None:
+        self._address = address
+        self._size = size
+        self._settings = {
+            "application_name": "micro",
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+            "default_transaction_read_only": "on" if read_only else "off",
+        }
+        if address.schema is not None:
+            self._settings["search_path"] = f'"{address.schema}"'
+        self._pool: Any = None
+        self._using: set[Any] = set()
+
+    async def open(self) -> None:
+        """Open the first connection. Raises `StoreUnavailable`."""
+        pool = asyncpg.create_pool(
+            self._address.dsn,
+            min_size=1,
+            max_size=self._size,
+            connection_class=Connection,
+            init=_prepare,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=COMMAND_TIMEOUT,
+            server_settings=self._settings,
+        )
+        try:
+            await pool
+        except (*DRIVER_ERRORS, TimeoutError) as error:
+            raise self.translated(error) from error
+        self._pool = pool
+
+    async def close(self) -> None:
+        """Close every connection; what is under way ends with an error. Idempotent."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        if self._using:
+            pool.terminate()
+        else:
+            await pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection for this block; a transaction that is open at its end is rolled back.
+
+        Raises `StoreUnavailable`; the driver's errors inside the block come out as they are.
+        """
+        if self._pool is None:
+            raise StoreUnavailable(f"{self._address.database}: the store is closed")
+        pool = self._pool
+        try:
+            connection = await pool.acquire(timeout=COMMAND_TIMEOUT)
+        except (*DRIVER_ERRORS, TimeoutError) as error:
+            raise self.translated(error) from error
+        self._using.add(connection)
+        try:
+            yield connection
+        finally:
+            # On its own, so that no cancellation can leave a connection half given back.
+            await asyncio.shield(asyncio.ensure_future(self._give_back(pool, connection)))
+
+    def translated(self, error: Exception) -> StoreError:
+        """The error of ours."""
+        return translated(error, self._address)
+
+    async def _give_back(self, pool: Any, connection: Any) -> None:
+        self._using.discard(connection)
+        with contextlib.suppress(
+            *DRIVER_ERRORS
+        ):  # a connection that can't even do this, the pool throws away
+            if connection.is_in_transaction():
+                await connection.execute("rollback")
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool was closed meanwhile, and took it back
+            await pool.release(connection)
+
+
+def translated(error: Exception, address: Address) -> StoreError:
+    """The error of ours for one of the driver's, or for its silence."""
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable(f"{address.database}: no answer in time")
+    return translate(error, address.database)
+
+
+async def _prepare(connection: Any) -> None:
+    """Results are `str`, `int`, `float`, `bytes` and `None`, whatever PostgreSQL makes of a sum or a comparison."""
+    if connection.get_server_version().major < OLDEST:
+        raise ConfigurationError(
+            f"PostgreSQL {connection.get_server_version().major} is too old; {OLDEST} or newer is needed",
+            key="store",
+        )
+    await connection.set_type_codec(
+        "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
+    )
+    await connection.set_type_codec("bool", schema="pg_catalog", encoder=_bool, decoder=_int, format="text")
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _int(text: str) -> int:
+    return int(text == "t")
+
+
+def _bool(value: object) -> str:
+    return "t" if value else "f"
