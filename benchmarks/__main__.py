@@ -1,23 +1,34 @@
-"""Run all benchmarks, or those named: startup, memory, traffic, events, router."""
+"""Run all benchmarks, or those named: startup, memory, traffic, events, router; `gateway [NAME …]` runs the gateway's."""
 
 import importlib
 import sys
 
+from benchmarks import gateway
 from benchmarks.processes import machine
 
 NAMES = ("startup", "memory", "traffic", "events", "router")
 
 
-def main() -> None:
+def run(package: str, names: list[str], known: tuple[str, ...]) -> None:
     """Print every figure with its goal."""
-    names = sys.argv[1:] or NAMES
-    unknown = sorted(set(names) - set(NAMES))
+    unknown = sorted(set(names) - set(known))
     if unknown:
-        raise SystemExit(f"no benchmark called {', '.join(unknown)}; there are: {', '.join(NAMES)}")
-    print(machine())
+        raise SystemExit(f"no benchmark called {', '.join(unknown)}; there are: {', '.join(known)}")
     for name in names:
         print(f"\n{name}")
-        importlib.import_module(f"benchmarks.{name}").main()
+        importlib.import_module(f"{package}.{name}").main()
+
+
+def main() -> None:
+    """The general ones, those of the gateway, or, without a name, the general ones and the gateway's short ones."""
+    names = sys.argv[1:]
+    print(machine())
+    if names[:1] == ["gateway"]:
+        run("benchmarks.gateway", names[1:] or list(gateway.NAMES), gateway.NAMES)
+        return
+    run("benchmarks", names or list(NAMES), NAMES)
+    if not names:
+        run("benchmarks.gateway", list(gateway.SHORT), gateway.NAMES)
 
 
 if __name__ == "__main__":

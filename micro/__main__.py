@@ -6,11 +6,14 @@ import gc
 
 
 def main() -> None:
-    """Load the command line and run it."""
+    """Load the command line and run it. Ctrl-C while it is loaded is the exit code 130, too."""
     # Next to nothing of what is loaded becomes garbage, and looking for it takes a tenth of the time. What has been
     # loaded is never looked at again.
     gc.disable()
-    from micro.cli import main as run  # noqa: PLC0415 - as said above
+    try:
+        from micro.cli import main as run  # noqa: PLC0415 - as said above
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
     gc.freeze()
     gc.enable()

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from micro.environment import PROFILE, misspelt, profile_variables, read_variables, variables
+from micro.environment import PROFILE, STACK_KEY, misspelt, profile_variables, read_variables, variables
 from micro.errors import ConfigurationError
 from micro.expand import expand
-from micro.gateway_spec import GatewaySpec, Provider
+from micro.gateway_spec import PLAIN, GatewaySpec, Provider
 from micro.layers import Layers
 from micro.profile import Profile, resolve
 from micro.sources import Source, built_in, find_source, read_dotenv
@@ -117,11 +117,12 @@ class Config:
         return build(Profile, layers.tables, place, name=chosen, origins=layers.origins)
 
     def service_env(self, name: str) -> dict[str, str]:
-        """The environment of one service: `environment`, then the service's own `env` table, expanded.
+        """The environment of one service: `environment` without the stack's key, then its own `env` table, expanded.
 
         Raises `ConfigurationError` for an unset variable or an unreadable secret file, `KeyError` for no such service.
         """
         found = dict(self.environment)
+        found.pop(STACK_KEY, None)
         for key, text in self.stack.member(name).env.items():
             place = Place(self.stack.source, ("services", name, "env", key))
             found[key] = expand(text, self.environment, self.stack.root, place)
@@ -190,7 +191,7 @@ def _give_way(base: dict[str, Any], own: Mapping[str, Any]) -> None:
     """Take from the built-in tables what can't stand beside the user's.
 
     That is another kind of the same service, the routes of a service that lists its own, and every route of a path that
-    the user's routes name.
+    the user's routes name without conditions on host, header or query.
     """
     moved = set()
     for name, table in own.get("services", {}).items():
@@ -199,7 +200,8 @@ def _give_way(base: dict[str, Any], own: Mapping[str, Any]) -> None:
             base["services"][name] = {key: value for key, value in built.items() if key not in KINDS}
         if "routes" in table:
             moved.add(name)
-    paths = {route.path for route in own.get("gateway", {}).get("routes", ())}
+    listed = own.get("gateway", {}).get("routes", ())
+    paths = {route.path for route in listed if route.conditions == PLAIN}
     routes = base["gateway"]["routes"]
     base["gateway"]["routes"] = tuple(
         route for route in routes if route.service not in moved and route.path not in paths

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 PREFIX = "MICRO_"
 PROFILE = "MICRO_PROFILE"
+STACK_KEY = "MICRO_STACK_KEY"
+"""The stack's own signing key, where it does not lie in `.micro/keys`: see `micro.runtime.keys`."""
+ADVERTISE = "MICRO_ADVERTISE"
+"""The name or address by which other machines reach this one: see `micro.runtime.registration`."""
 
 
 class Variable(NamedTuple):
@@ -57,7 +61,7 @@ def read_variables(
 
 def misspelt(known: Iterable[str], environ: Mapping[str, str]) -> list[str]:
     """A sentence for each `MICRO_` variable that is not known and looks much like one that is."""
-    names = {*known, PROFILE}
+    names = {*known, PROFILE, STACK_KEY, ADVERTISE}
     warnings = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in names:

@@ -13,12 +13,15 @@ MicroError
 │   ├── UniqueViolation         a unique or primary key is taken
 │   ├── ConstraintViolation     a check, not-null or foreign key refused the row
 │   ├── StoreUnavailable        locked, out of space, unreachable: trying again may help
+│   │   └── DatabaseMissing     there is no such database or schema yet
 │   ├── TransactionTimeout      the transaction outlived its limit and was rolled back
 │   └── MigrationError          edited, missing or failing migration
 ├── BusError
 │   ├── EventTooLarge           refused at `emit`, before anything is stored
 │   ├── PublishFailed           part of a batch was not acknowledged
 │   └── BusUnavailable          trying again may help
+├── CacheUnavailable            the cache is out of reach: told before a start only, as a stack serves without
+├── DiscoveryUnavailable        the list of instances is out of reach; trying again may help
 ├── DecodeError                 bytes that are not an event
 ├── CallError                   `call()` reached no answer
 └── TokenError                  a token that must not be accepted
@@ -97,6 +100,10 @@ class StoreUnavailable(StoreError):
     """The database is locked, full or out of reach; the same call may work later."""
 
 
+class DatabaseMissing(StoreUnavailable):
+    """The server is there, and the database (or schema) of this service is not; `micro db migrate` makes it."""
+
+
 class TransactionTimeout(StoreError):
     """A transaction outlived its time limit and was rolled back."""
 
@@ -127,6 +134,14 @@ class PublishFailed(BusError):
 
 class BusUnavailable(BusError):
     """The bus is out of reach; the same call may work later."""
+
+
+class CacheUnavailable(MicroError):
+    """The cache is out of reach. Only who asks before a start hears of it: a running stack serves without its cache."""
+
+
+class DiscoveryUnavailable(MicroError):
+    """The list of instances on other machines is out of reach; the same call may work later."""
 
 
 class DecodeError(MicroError):

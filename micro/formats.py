@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from micro.terms import Rate
 
-RESERVED = frozenset({"access", "bus", "gateway", "micro", "stack", "system"})
+RESERVED = frozenset({"access", "bus", "gateway", "micro", "stack", "system", "up"})
 """Not for services: files, loggers and tables of the stack itself are called so."""
 
 GATEWAYS_OWN = frozenset({"/docs", "/health", "/metrics", "/openapi.json"})
@@ -27,11 +27,13 @@ _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")
 _IMPORT = re.compile(r"(?a)[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 _URL = re.compile(r"https?://[^/?#\s@]+(/[^?#\s]*)?\Z")
 _HOST = re.compile(r"(?a)[\w.*:\[\]-]{1,253}\Z")
+_HOST_PATTERN = re.compile(r"(?a)(\*\.)?\w[\w-]*(\.\w[\w-]*)*\Z|\[[0-9a-fA-F:.]+\]\Z")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 _HASH_KEY = re.compile(r"(ip|path|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,19}\Z")
+_ORIGIN = re.compile(r"(?i)\*\Z|null\Z|[a-z][a-z0-9+.-]*://[^/?#\s@]+/?\Z")
 _BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:\S*\Z")
 _VARIABLE = re.compile(r"[^=\0]+\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -78,6 +80,11 @@ def _route_path(text: str) -> str:
         raise ValueError(
             f'must not end in a slash: write "{text.rstrip("/") or "/"}", it takes what is below as well'
         )
+    return _target_path(text)
+
+
+def _target_path(text: str) -> str:
+    _path(text)
     if any(element in {"", ".", ".."} for element in text[1:].split("/")) and text != "/":
         raise ValueError("must not have empty elements, . or ..")
     return text
@@ -98,6 +105,12 @@ def _field_name(text: str) -> str:
     return text.lower()
 
 
+def _host_pattern(text: str) -> str:
+    if len(text) > 253 or not _HOST_PATTERN.match(text):
+        raise ValueError('must be a host name like "shop.example.com" or "*.example.com", without a port')
+    return text.lower()
+
+
 def _method(text: str) -> str:
     if not _METHOD.match(text):
         raise ValueError(
@@ -107,7 +120,9 @@ def _method(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    if not text or _CONTROL.search(text):
+    if not text:
+        raise ValueError("must not be empty")
+    if _CONTROL.search(text):
         raise ValueError("must be a text without control characters")
     return text
 
@@ -134,6 +149,27 @@ def _rate_or_off(text: str) -> Rate | None:
     return None if text == "off" else parse_rate(text)
 
 
+def _http_url(text: str) -> str:
+    if not _URL.match(text):
+        raise ValueError('must be a URL like "http://10.0.0.5:9000"')
+    _, _, port = text.split("/")[2].rpartition(":")
+    if port.isascii() and port.isdigit() and not 0 < int(port) <= 65535:
+        raise ValueError("must have a port from 1 to 65535")
+    return text
+
+
+def _count(number: int) -> int:
+    if not 0 < number < 1 << 31:
+        raise ValueError("must be a whole number from 1 to 2147483647")
+    return number
+
+
+def _failure(number: int) -> int:
+    if not 400 <= number <= 599:
+        raise ValueError("must be a status from 400 to 599")
+    return number
+
+
 def _whole_number(number: int) -> int:
     if not 0 <= number < 1 << 31:
         raise ValueError("must be a whole number from 0 to 2147483647")
@@ -142,18 +178,22 @@ def _whole_number(number: int) -> int:
 
 FORMATS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "backend url": (str, _backend_url),
+    "count": (int, _count),
     "digest": (str, _matching(_DIGEST, 'must be "sha256:" and 64 hexadecimal digits')),
     "duration": (str, parse_duration),
     "environment name": (str, _matching(_VARIABLE, "must be a variable's name")),
     "environment value": (str, _value),
+    "failure": (int, _failure),
     "field name": (str, _field_name),
     "field value": (str, _matching(_FIELD_VALUE, "must be visible ASCII characters")),
     "hash key": (str, _matching(_HASH_KEY, 'must be "ip", "path", "header:NAME" or "cookie:NAME"')),
     "host": (str, _matching(_HOST, "must be a host name or an address")),
-    "http url": (str, _matching(_URL, 'must be a URL like "http://10.0.0.5:9000"')),
+    "host pattern": (str, _host_pattern),
+    "http url": (str, _http_url),
     "import string": (str, _matching(_IMPORT, 'must be an import string like "shop.service:service"')),
     "method": (str, _method),
     "network": (str, _network),
+    "origin": (str, _matching(_ORIGIN, 'must be "*" or an origin like "https://app.example.com"')),
     "percent": (int, _percent),
     "path": (str, _path),
     "port": (int, _port),
@@ -163,6 +203,7 @@ FORMATS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "service name": (str, _service_name),
     "size": (str, parse_size),
     "stack name": (str, _matching(_STACK_NAME, "must be a name of letters, digits, spaces, - and _")),
+    "target path": (str, _target_path),
     "text": (str, _text),
     "whole number": (int, _whole_number),
 }

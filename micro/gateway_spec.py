@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 # read at run time: the checker looks at the fields' types
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from micro.terms import (  # as above
     DERIVED,
@@ -15,17 +15,20 @@ from micro.terms import (  # as above
     FieldName,
     FieldValue,
     HostName,
+    HostPattern,
     HttpUrl,
     ImportString,
     Limit,
     LimitOrOff,
     Method,
     Network,
+    Origin,
     Port,
     Rate,
     RoutePath,
     Seconds,
     ServiceName,
+    TargetPath,
     Text,
     WholeNumber,
 )
@@ -63,7 +66,7 @@ class Route:
     """Take this very path only."""
     methods: frozenset[Method] | None = None
     """`None`: every method that no other route of this very path names."""
-    host: HostName | None = None
+    host: HostPattern | None = None
     """Take requests to this host only; `*.example.com` is any name below."""
     headers: Mapping[FieldName, Text] = field(default_factory=dict)
     """Take requests with these header fields only; `*` is any value."""
@@ -71,7 +74,7 @@ class Route:
     """Take requests with these query parameters only; `*` is any value."""
     strip_prefix: bool = False
     """Send the path on without `path`."""
-    rewrite: RoutePath | None = None
+    rewrite: TargetPath | None = None
     """Send the path on with this in place of `path`."""
     auth: AuthRule = "none"
     accept: tuple[Credential, ...] = ("token",)
@@ -94,12 +97,21 @@ class Route:
     middleware: tuple[ImportString, ...] = ()
     """ASGI middleware, the outermost first."""
 
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """What it takes requests by, besides path and method. Two routes that agree in all of it are for the same."""
+        return (self.exact, self.host, frozenset(self.headers.items()), frozenset(self.query.items()))
+
+
+PLAIN = Route(path="/", service="").conditions
+"""Those of a route without any."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
     """The `[gateway.cors]` table. No origin is allowed unless named."""
 
-    origins: tuple[Text, ...] = ()
+    origins: tuple[Origin, ...] = ()
     methods: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     headers: tuple[Text, ...] = ("authorization", "content-type", "if-match", "x-correlation-id")
     expose: tuple[Text, ...] = ("etag", "x-request-id", "ratelimit", "ratelimit-policy", "retry-after")
@@ -151,7 +163,7 @@ class GatewaySpec:
     min_rate: Bytes = 256
     """Bytes a second below which a client that sends a body, or takes an answer, is cut off; 0 switches this off."""
     max_requests: WholeNumber = 10_000
-    """In hand at one time; one more gets 503. The gateway's own endpoints are exempt."""
+    """In hand at one time; one more gets 503. The gateway's own endpoints are exempt. 0 switches this off."""
     rate_limit: LimitOrOff = Rate(100, 60.0)
     """Per address; `None` is written "off"."""
     rate_limits: tuple[RateRule, ...] = ()
@@ -170,8 +182,19 @@ class GatewaySpec:
     """Policies of your own for every route."""
     middleware: tuple[ImportString, ...] = ()
     routes: tuple[Route, ...] = ()
-    """No two with the same path and conditions.
+    """No two with the same path and conditions. The hosts that they name are answered to besides `hosts`.
 
     `read_config` fills in what `[[gateway.routes]]` and the tables' `routes` say, `micro.load.load_stack` what the
     services themselves declare.
     """
+
+    @property
+    def routed_hosts(self) -> tuple[str, ...]:
+        """The hosts that routes name."""
+        return tuple(route.host for route in self.routes if route.host is not None)
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The import strings of all policies and middleware of the user's own."""
+        tables: tuple[GatewaySpec | Route, ...] = (self, *self.routes)
+        return tuple(target for table in tables for target in (*table.policies, *table.middleware))

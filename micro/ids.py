@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+# A list member: key and value, which doesn't end in a space.
+_STATE = rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+_STATE_MEMBERS = 32
+
+TRACE_FLAGS = 0b11
+"""The flags of a ``traceparent`` that are defined: sampled, and random trace id. All others are sent as zero."""
+
 
 def new_id(clock: Clock) -> str:
     """A UUIDv7 in canonical lower case: 48 bits of Unix milliseconds, then 74 random bits.
@@ -50,7 +57,7 @@ def child_traceparent(parent: str | None, clock: Clock) -> str:
     """
     if parent is None or not is_traceparent(parent):
         return new_traceparent(clock)
-    return f"00-{parent[3:35]}-{_nonzero(clock, 64):016x}-{parent[53:55]}"
+    return f"00-{parent[3:35]}-{_nonzero(clock, 64):016x}-{int(parent[53:55], 16) & TRACE_FLAGS:02x}"
 
 
 def is_traceparent(text: str) -> bool:
@@ -60,6 +67,17 @@ def is_traceparent(text: str) -> bool:
         return False
     rest = text[match.end() :]
     return not rest if text.startswith("00") else not rest or rest.startswith("-")
+
+
+def is_tracestate(value: bytes) -> bool:
+    """Whether `value` is a ``tracestate`` with something to pass on: 1 to 32 well-formed members, no key twice.
+
+    https://www.w3.org/TR/trace-context/#tracestate-header; members may be empty.
+    """
+    members = [member for part in value.split(b",") if (member := part.strip(b" \t"))]
+    if not 0 < len(members) <= _STATE_MEMBERS or not all(re.fullmatch(_STATE, member) for member in members):
+        return False
+    return len({member.partition(b"=")[0] for member in members}) == len(members)
 
 
 def _nonzero(clock: Clock, bits: int) -> int:

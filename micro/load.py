@@ -52,8 +52,7 @@ def load_service(member: Member, stack: Stack) -> Service:
     place = Place(stack.source, ("services", member.name, "service" if member.service else "app"))
     if target is None:
         raise place.error("there is nothing to import: this service is not a Python one")
-    if str(stack.root) not in sys.path:
-        sys.path.insert(0, str(stack.root))
+    _find_modules_of(stack)
     found = import_target(target, stack.root, place)
     declared = Service(member.name, app=_checked_app(found, target, place)) if member.app else found
     if not isinstance(declared, Service):
@@ -75,9 +74,13 @@ def load_service(member: Member, stack: Stack) -> Service:
 def load_stack(stack: Stack, services: Mapping[str, Service] | None = None) -> LoadedStack:
     """Import every service of the stack (those in `services` are taken as given) and complete the stack with them.
 
+    Puts the stack's folder on `sys.path` for policies and middleware, too; the gateway imports those.
+
     Raises `ConfigurationError` as `load_service` does, and for two services with one port or one route.
     """
     given = services or {}
+    if stack.gateway.extensions:
+        _find_modules_of(stack)
     loaded = {
         member.name: given.get(member.name) or load_service(member, stack)
         for member in stack.members
@@ -129,6 +132,11 @@ def select(stack: Stack, names: Collection[str], *, depends: bool = True) -> Sta
     ordered = dependency_order(stack.members, Origins(stack, {}))
     chosen = tuple(member for member in ordered if member.name in wanted)
     return replace(stack, members=chosen, gateway=gateway, partial=len(chosen) < len(members))
+
+
+def _find_modules_of(stack: Stack) -> None:
+    if str(stack.root) not in sys.path:
+        sys.path.insert(0, str(stack.root))
 
 
 def _checked_app(app: object, target: str, place: Place) -> ASGIApp:

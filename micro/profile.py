@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping  # noqa: TC003 # read at run time: the checker looks at the fields' types
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from micro.expand import expand
 from micro.layers import origin_of
-from micro.registry import Port, is_known, scheme_of, unknown
+from micro.registry import LOCAL, Port, is_known, is_server, scheme_of, unknown
 from micro.stack import BUILT_IN
 from micro.suggest import did_you_mean
 from micro.terms import DERIVED, BackendUrl, ServiceName, WholeNumber
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SERVICE = "{service}"
 """What stands for the service's name in a store's URL."""
 
+PORTS: tuple[Port, ...] = ("store", "bus", "cache")
+
 _TEMPLATE = re.compile(r"(?<!\$)\{[^{}]*\}")
 _SQLITE = re.compile(r"sqlite:(?!:)[^?#]+\Z")
 
@@ -33,10 +35,12 @@ class Profile:
     name: str = field(metadata=DERIVED)
     runner: Literal["single", "multi"]
     store: BackendUrl
-    """A URL; `{service}` stands for the service's name. See `store_url`."""
+    """A URL; `{service}` stands for the service's name. See `store_url`. Each of the three may be `infra:`."""
     bus: BackendUrl
     cache: BackendUrl
     replicas: Mapping[ServiceName, WholeNumber] = field(default_factory=dict)
+    durable: bool = field(default=True, metadata=DERIVED)
+    """False where a start has found that its servers are set up to forget their last moments at a power cut."""
     origins: Mapping[str, str] = field(default_factory=dict, metadata=DERIVED)
     """Where each value comes from: `flag`, `environment MICRO_STORE`, `micro.toml`, `built-in`."""
 
@@ -48,6 +52,21 @@ class Profile:
     def replicas_of(self, service: str) -> int:
         """How many instances of a service run; one unless said."""
         return self.replicas.get(service, 1)
+
+    @property
+    def servers(self) -> tuple[Port, ...]:
+        """The ports that have a server of its own behind them. The variables need no value yet."""
+        return tuple(port for port in PORTS if is_server(port, getattr(self, port)))
+
+    @property
+    def local(self) -> tuple[Port, ...]:
+        """The ports that `micro infra` has a server for, and whose URL is still to be found."""
+        return tuple(port for port in PORTS if getattr(self, port) == LOCAL)
+
+    def located(self, urls: Mapping[str, str]) -> Profile:
+        """The same with these URLs for the local ports."""
+        found: dict[str, Any] = {port: urls[port] for port in self.local if port in urls}
+        return replace(self, **found, origins={**self.origins, **dict.fromkeys(found, "micro infra")})
 
     def place(self, *keys: str) -> Place:
         """Where the value of a key was written."""
@@ -61,8 +80,7 @@ def resolve(profile: Profile, environ: Mapping[str, str], root: Path, services: 
     Raises `ConfigurationError` with file and key: an unset variable, a wrong URL, an unknown scheme or service, and a pair
     of runner and back end that can't work.
     """
-    ports: tuple[Port, ...] = ("store", "bus", "cache")
-    store, bus, cache = (_url(profile, port, environ, root) for port in ports)
+    store, bus, cache = (_url(profile, port, environ, root) for port in PORTS)
     resolved = replace(profile, store=store, bus=bus, cache=cache)
     _check_store(resolved)
     _check_replicas(resolved, services)
@@ -80,12 +98,14 @@ def _url(profile: Profile, port: Port, environ: Mapping[str, str], root: Path) -
             known = "only {service} is replaced" if allowed else "nothing in braces is replaced here"
             raise place.error(f"{found}: {known}")
     url: str = check(expand(written, environ, root, place), BackendUrl, place)
-    if not is_known(port, url):
+    if url != LOCAL and not is_known(port, url):
         raise place.error(unknown(port, url))
     return url
 
 
 def _check_store(profile: Profile) -> None:
+    if profile.store == LOCAL:
+        return
     if SERVICE not in profile.store:
         raise profile.place("store").error("must hold {service}: every service has a database of its own")
     if scheme_of(profile.store) == "sqlite" and not _SQLITE.match(profile.store):

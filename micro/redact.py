@@ -23,12 +23,14 @@ _URL_PASSWORD = re.compile(
 )
 _BEARER = re.compile(r"\b(?P<head>(?:bearer|basic) +)[\w.~+/=-]{6,}", re.IGNORECASE)
 _JWT = re.compile(r"\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*")
+_API_KEY = re.compile(r"\bmicro_[\w-]{43}(?![\w-])")
+"""Those of `micro.security.api_keys`."""
 _PAIR = re.compile(
     r"(?P<head>(?:passw(?:or)?d|pwd|secret|[a-z_-]*token|api[_-]?key|authorization)[\"']? ?[=:] ?)"
     r"(?P<quote>[\"']?)(?!\*\*\*)(?:(?:bearer|basic) +)?[^\s\"'&,;})]+",
     re.IGNORECASE,
 )
-_HINT = re.compile(r"://|eyJ|bearer|basic|pass|pwd|secret|token|key|authorization", re.IGNORECASE)
+_HINT = re.compile(r"://|eyJ|micro_|bearer|basic|pass|pwd|secret|token|key|authorization", re.IGNORECASE)
 
 
 def is_secret(name: str) -> bool:
@@ -37,12 +39,13 @@ def is_secret(name: str) -> bool:
 
 
 def redact_text(text: str) -> str:
-    """`text` without the passwords in URLs, bearer tokens, JWTs, and what follows `password=` and the like."""
+    """`text` without the passwords in URLs, bearer tokens, JWTs, API keys, and what follows `password=` and the like."""
     if _HINT.search(text) is None:
         return text
     text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}\g<tail>", text)
     text = _BEARER.sub(rf"\g<head>{HIDDEN}", text)
     text = _JWT.sub(HIDDEN, text)
+    text = _API_KEY.sub(HIDDEN, text)
     return _PAIR.sub(rf"\g<head>\g<quote>{HIDDEN}", text)
 
 

@@ -1,7 +1,8 @@
 """The one table of back ends: port and URL scheme to the class that implements it, imported when first used.
 
 A package of your own adds a scheme by an entry point in the group `micro.backends`, named `store.myscheme`, that points
-at a class made like the built-in ones: `Class(url, *, clock)` (a bus may also be given `journal=`).
+at a class made like the built-in ones: `Class(url, *, clock)` (a bus may also be given `journal=`, a discovery is given
+`stack=`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from micro.suggest import did_you_mean
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from micro.profile import Profile
-    from micro.stack import Stack
 
-Port: TypeAlias = Literal["store", "bus", "cache"]
+Port: TypeAlias = Literal["store", "bus", "cache", "discovery"]
 
 GROUP = "micro.backends"
 """The entry point group of third parties' back ends."""
+
+
+LOCAL = "infra:"
+"""In a profile, in the place of a URL: the server of `micro infra` of the same folder, wherever it listens."""
 
 
 class _Built(NamedTuple):
@@ -30,28 +33,43 @@ class _Built(NamedTuple):
 
 
 _BUILT_IN: dict[Port, dict[str, _Built]] = {
-    "store": {"sqlite": _Built("micro.store.sqlite:SqliteStore")},
-    "bus": {"memory": _Built("micro.bus.memory:MemoryBus")},
-    "cache": {"memory": _Built("micro.cache.memory:MemoryCache")},
+    "store": {
+        "sqlite": _Built("micro.store.sqlite:SqliteStore"),
+        "postgresql": _Built("micro.store.postgres:PostgresStore", "postgres"),
+    },
+    "bus": {
+        "memory": _Built("micro.bus.memory:MemoryBus"),
+        "kafka": _Built("micro.bus.kafka:KafkaBus", "kafka"),
+    },
+    "cache": {
+        "memory": _Built("micro.cache.memory:MemoryCache"),
+        "redis": _Built("micro.cache.redis:RedisCache", "redis"),
+        "rediss": _Built("micro.cache.redis:RedisCache", "redis"),
+    },
+    "discovery": {  # goes by the cache's URL: see micro.runtime.registration
+        "static": _Built("micro.discovery.static:StaticDiscovery"),
+        "redis": _Built("micro.discovery.redis:RedisDiscovery", "redis"),
+        "rediss": _Built("micro.discovery.redis:RedisDiscovery", "redis"),
+    },
 }
-
-_LATER: dict[Port, tuple[str, ...]] = {"store": ("postgresql",), "bus": ("kafka",), "cache": ("redis",)}
-"""Schemes that a profile may name, and that this version does not run."""
-
-_HERE = (
-    "this version runs the back ends of the dev profile only (sqlite: for store, memory: for bus and cache)"
-)
 
 
 def schemes(port: Port) -> frozenset[str]:
     """Every scheme that a profile may name for `port`."""
-    return frozenset(_BUILT_IN[port]) | frozenset(_LATER[port]) | frozenset(_third_parties(port))
+    return frozenset(_BUILT_IN[port]) | frozenset(_third_parties(port))
 
 
 def is_known(port: Port, url: str) -> bool:
-    """Whether a profile may name this scheme for `port`, run by this version or not."""
+    """Whether a profile may name this scheme for `port`."""
     scheme = scheme_of(url)
-    return scheme in _BUILT_IN[port] or scheme in _LATER[port] or scheme in _third_parties(port)
+    return scheme in _BUILT_IN[port] or scheme in _third_parties(port)
+
+
+def is_server(port: Port, url: str) -> bool:
+    """Whether a server of its own is behind `url`, which may be unexpanded. Of a third party's scheme, nobody knows."""
+    scheme = scheme_of(url)
+    built = _BUILT_IN[port].get(scheme)
+    return bool(built.extra) if built is not None else scheme not in _third_parties(port)
 
 
 def unknown(port: Port, url: str) -> str:
@@ -68,8 +86,8 @@ def scheme_of(url: str) -> str:
 def create(port: Port, url: str, **arguments: Any) -> Any:
     """A back end for `url`, constructed with `arguments` and not opened.
 
-    Raises `ConfigurationError` for an unknown scheme (with the nearest right one) and for one that this version does
-    not run; `MissingExtra` when its driver is not installed.
+    Raises `ConfigurationError` for an unknown scheme (with the nearest right one), `MissingExtra` when its driver is not
+    installed.
     """
     return backend_class(port, url)(url, **arguments)
 
@@ -91,40 +109,9 @@ def backend_class(port: Port, url: str) -> Any:
 
 
 def require_scheme(port: Port, url: str) -> None:
-    """Check that this version runs the scheme of `url`. Imports nothing. Raises `ConfigurationError`."""
-    scheme = scheme_of(url)
-    if scheme in _BUILT_IN[port] or scheme in _third_parties(port):
-        return
-    if scheme in _LATER[port]:
-        raise ConfigurationError(f"'{scheme}:' is not part of this version; {_HERE}", key=port)
-    raise ConfigurationError(unknown(port, url), key=port)
-
-
-def require_supported(profile: Profile) -> None:
-    """Refuse, in one sentence, what a profile may say and this version does not run; its variables need no value yet.
-
-    Raises `ConfigurationError` with the file and the key path.
-    """
-    if profile.runner == "multi":
-        raise profile.place("runner").error(
-            '"multi" is not part of this version; it runs the back ends of the dev profile in one process, "single"'
-        )
-    urls: dict[Port, str] = {"store": profile.store, "bus": profile.bus, "cache": profile.cache}
-    for port, url in urls.items():
-        if scheme_of(url) in _LATER[port]:
-            raise profile.place(port).error(f"'{scheme_of(url)}:' is not part of this version; {_HERE}")
-
-
-def require_supported_members(stack: Stack) -> None:
-    """Refuse the kinds of members that this version does not run. Raises `ConfigurationError` as `require_supported`."""
-    for member in stack.members:
-        key = "command" if member.command else "url"
-        if member.command or member.url:
-            raise ConfigurationError(
-                "is not part of this version; it runs Python services, given by service = or app =",
-                file=stack.source,
-                key=f"services.{member.name}.{key}",
-            )
+    """Check that there is a back end for the scheme of `url`. Imports nothing. Raises `ConfigurationError`."""
+    if not is_known(port, url):
+        raise ConfigurationError(unknown(port, url), key=port)
 
 
 def _third_parties(port: Port) -> dict[str, EntryPoint]:

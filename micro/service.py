@@ -152,7 +152,7 @@ class Identity:
     """Seconds since the epoch."""
     scopes: frozenset[str] = frozenset()
     kind: str = "user"
-    """`user`, or `service` for a call between services."""
+    """`user`, `api_key` for the holder of one of the gateway's keys, `service` for a call between services."""
 
 
 class Verifier(Protocol):
@@ -189,8 +189,11 @@ class Reply:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """The body, decoded. Raises `ValueError` when it is not JSON."""
-        return msgspec.json.decode(self.body)
+        """The body, decoded. Raises `ValueError` when it is not JSON, or nested too deeply to be read."""
+        try:
+            return msgspec.json.decode(self.body)
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
 
 
 class Caller(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from micro.layers import origin_of
 from micro.redact import redact_text, redact_value
@@ -32,16 +32,29 @@ class Setting:
 
 
 def describe(stack: Stack, profile: Profile, origins: Mapping[str, str]) -> list[Setting]:
-    """The profile's values, then the stack's: gateway and services. Routes are shown by `micro routes`."""
+    """The profile's values, then the stack's: gateway and services. Routes are shown by `micro routes`.
+
+    Of the `upstream` table of a service that runs in this process, just what was set.
+    """
     rows = list(_rows(profile, ("profiles", profile.name)))
     found = [_setting(path, text, profile.place(*path[2:]).file) for path, text in rows]
-    stack_rows = [(("stack", "name"), stack.name), *_rows(stack.gateway, ("gateway",))]
-    stack_rows.append((("gateway", "auth", "issuers"), ", ".join(stack.gateway.issuers)))
-    for member in stack.members:
-        stack_rows += _rows(member, ("services", member.name))
-    for path, text in stack_rows:
-        found.append(_setting(path, text, origin_of(origins, key_path(path)) or BUILT_IN))
+    local = {member.name for member in stack.members if member.service or member.app}
+    for path, text in _stack_rows(stack):
+        origin = origin_of(origins, key_path(path))
+        if origin is None and path[0] == "services" and path[1] in local and path[2] == "upstream":
+            continue
+        found.append(_setting(path, text, origin or BUILT_IN))
     return found
+
+
+def _stack_rows(stack: Stack) -> Iterator[tuple[tuple[str, ...], str]]:
+    yield ("stack", "name"), stack.name
+    yield from _rows(stack.gateway, ("gateway",))
+    yield ("gateway", "auth", "issuers"), ", ".join(stack.gateway.issuers)
+    for name, provider in stack.gateway.providers.items():
+        yield from _rows(provider, ("gateway", "auth", "providers", name))
+    for member in stack.members:
+        yield from _rows(member, ("services", member.name))
 
 
 def _setting(path: tuple[str, ...], text: str, origin: str) -> Setting:
@@ -52,13 +65,17 @@ def _setting(path: tuple[str, ...], text: str, origin: str) -> Setting:
 def _rows(table: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Key path and text of every value that is set; arrays of tables are left out."""
     for key, hint in keys_of(cast(type, type(table))).items():
-        value = getattr(table, key)
-        if is_dataclass(value) and not isinstance(value, Rate):
-            yield from _rows(value, (*path, key))
-        elif isinstance(value, Mapping):
-            yield from (((*path, key, name), str(inner)) for name, inner in value.items())
-        elif (value or value == 0) and not _holds_tables(value):
-            yield (*path, key), _text(value, hint)
+        yield from _rows_of(getattr(table, key), hint, (*path, key))
+
+
+def _rows_of(value: Any, hint: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if is_dataclass(value) and not isinstance(value, Rate):
+        yield from _rows(value, path)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _rows_of(inner, None, (*path, name))
+    elif (value or value == 0) and not _holds_tables(value):
+        yield path, _text(value, hint)
 
 
 def _holds_tables(value: Any) -> bool:
@@ -68,8 +85,9 @@ def _holds_tables(value: Any) -> bool:
 def _text(value: Any, hint: Any) -> str:
     if isinstance(value, Rate):
         return format_rate(value)
-    if isinstance(value, tuple):
-        return ", ".join(value)
+    if isinstance(value, tuple | frozenset):
+        return ", ".join(map(str, value if isinstance(value, tuple) else sorted(value)))
     if isinstance(value, bool):
         return str(value).lower()
-    return _FORMATS.get(hint, str)(value)
+    form = next((_FORMATS[each] for each in (hint, *get_args(hint)) if each in _FORMATS), str)
+    return form(value)

@@ -112,7 +112,7 @@ def _parse(data: bytes, file: Path) -> dict[str, Any]:
 
 def _decode(data: bytes, file: Path) -> str:
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # some editors begin a file with the mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)

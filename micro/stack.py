@@ -34,7 +34,7 @@ class Member:
     app: ImportString | None = None
     command: Text | None = None
     url: HttpUrls | None = None
-    """Of each instance."""
+    """Of each instance. Empty (which no file can say): the process is told them while it runs."""
     routes: tuple[RoutePath, ...] = ()
     port: Port | None = None
     """`None`: the service's own, else the first free one above the gateway's (see `micro.load.load_stack`)."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from micro.gateway_spec import Route
+from micro.gateway_spec import PLAIN, Route
 from micro.stack import BUILT_IN
 from micro.suggest import did_you_mean
 from micro.validate import Place, key_path
@@ -72,32 +72,49 @@ def check_ports(stack: Stack, places: Origins) -> None:
 def check_routes(stack: Stack, places: Origins) -> tuple[Route, ...]:
     """Every route: the gateway's, then one with the defaults for each prefix of a service that isn't listed for it.
 
-    For each path, every method has one route, and one at most takes the rest of the methods; `ConfigurationError`
-    otherwise.
+    For each path and conditions, every method has one route, and one at most takes the rest of the methods;
+    `ConfigurationError` otherwise, and for a route that could not do what it says.
     """
     listed = stack.gateway.routes
     routes = (*listed, *_unlisted(stack))
-    taken: dict[tuple[str, str | None], Route] = {}
+    taken: dict[tuple[Any, ...], Route] = {}
     for number, route in enumerate(routes):
         path = (
             ("gateway", "routes", str(number))
             if number < len(listed)
             else ("services", route.service, "routes")
         )
+        _check_route(route, places.at(*path))
         for method in sorted(route.methods or ()) or (None,):
-            first = taken.setdefault((route.path, method), route)
+            first = taken.setdefault((route.path, method, route.conditions), route)
             if first is not route:
                 what = f"{method} {route.path}" if method else route.path
-                raise places.at(*path).error(f"{what} is a route of service '{first.service}' already")
+                same = "" if route.conditions == PLAIN else " under the same conditions"
+                raise places.at(*path).error(f"{what} is a route of service '{first.service}' already{same}")
     return routes
 
 
 def _unlisted(stack: Stack) -> Iterator[Route]:
-    whole = {(route.path, route.service) for route in stack.gateway.routes if route.methods is None}
+    whole = {
+        (route.path, route.service)
+        for route in stack.gateway.routes
+        if route.methods is None and route.conditions == PLAIN
+    }
     for member in stack.members:
         for path in dict.fromkeys(member.routes):
             if (path, member.name) not in whole:
                 yield Route(path=path, service=member.name)
+
+
+def _check_route(route: Route, place: Place) -> None:
+    if "host" in route.headers:
+        raise place.at("headers", "host").error('is not looked at here; write host = "…" beside path')
+    if not route.strip_prefix:
+        return
+    if route.rewrite is not None:
+        raise place.error("has strip_prefix and rewrite; give just one")
+    if route.path == "/":
+        raise place.at("strip_prefix").error("has nothing to take off the path /")
 
 
 def dependency_order(members: Sequence[Member], places: Origins) -> list[Member]:
@@ -119,6 +136,20 @@ def _check_kind(member: Member, places: Origins) -> None:
         raise place.error(f"needs one of {', '.join(KINDS)}")
     if len(given) > 1:
         raise place.error(f"has {' and '.join(given)}; give just one")
+    if member.url is not None:
+        _check_elsewhere(member, places)
+
+
+def _check_elsewhere(member: Member, places: Origins) -> None:
+    """A server that micro only sends to can't be told anything."""
+    place = places.at("services", member.name)
+    if not member.url:
+        raise place.at("url").error("must name at least one")
+    for key, given in (("port", member.port is not None), ("env", bool(member.env))):
+        if given:
+            raise places.at("services", member.name, key).error(
+                "has no effect on a service that is given by url ="
+            )
 
 
 def _check_known(name: str, names: Collection[str], place: Place) -> None:

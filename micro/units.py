@@ -32,7 +32,9 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads as `seconds`."""
+    """The shortest text that `parse_duration` reads as `seconds`; `0s`, which it refuses, for none."""
+    if not seconds:
+        return "0s"
     for unit in ("d", "h", "m", "s"):
         if seconds >= _SECONDS[unit] and not seconds % _SECONDS[unit]:
             return f"{seconds / _SECONDS[unit]:.0f}{unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from micro.terms import HashKey, HostName, Percent, Seconds, Text, WholeNumber  # noqa: TC001 # read at run time
+from micro.terms import Count, Failure, HashKey, HostName, Percent, Seconds, Text, WholeNumber  # noqa: TC001 # read at run time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +15,9 @@ class ProbeSpec:
     interval: Seconds = 2.0
     """Between two probes of one instance; each wait is drawn from 0.9 to 1.1 of it."""
     timeout: Seconds = 1.0
-    unhealthy_after: WholeNumber = 3
+    unhealthy_after: Count = 3
     """Failures in a row after which it gets no traffic."""
-    healthy_after: WholeNumber = 2
+    healthy_after: Count = 2
     """Successes in a row after which it gets traffic again."""
 
 
@@ -52,9 +52,9 @@ class RetrySpec:
     """`[services.NAME.upstream.retry]`: a request is sent again only where nothing of it was sent, or its method is
     idempotent (RFC 9110 section 9.2.2) and its body is still at hand."""
 
-    attempts: WholeNumber = 2
+    attempts: Count = 2
     """Tries in all; 1 never sends again."""
-    statuses: tuple[WholeNumber, ...] = ()
+    statuses: tuple[Failure, ...] = ()
     """Answers that count as failed tries, such as 503; connection failures always do."""
     budget: Percent = 20
     """At most so many retries for the requests of the last ten seconds; three are always allowed."""
@@ -84,9 +84,9 @@ class UpstreamSpec:
     """With `hash`: `ip`, `path`, `header:NAME` or `cookie:NAME`."""
     pass_host: bool = False
     """Send the client's `Host` on instead of the URL's. The instances of the stack's own services always get it."""
-    max_connections: WholeNumber = 256
+    max_connections: Count = 256
     """To one instance."""
-    max_requests: WholeNumber = 1024
+    max_requests: Count = 1024
     """At one time to all instances; more wait in the queue."""
     queue: WholeNumber = 1024
     """How many may wait; one more gets 503."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 from micro.errors import ConfigurationError
 from micro.formats import FORMATS
 from micro.redact import redact_value
-from micro.suggest import did_you_mean
+from micro.suggest import did_you_mean, nearest
 
 T = TypeVar("T")
 
@@ -109,18 +109,29 @@ def check(value: Any, hint: Any, place: Place) -> Any:
 
 def check_text(text: str, hint: Any, place: Place) -> Any:
     """As `check`, for the text of an environment variable: numbers and words are read, lists split at commas."""
-    base = hint
-    while get_origin(base) in (Annotated, *_UNIONS):
-        marker = get_args(base)[1] if get_origin(base) is Annotated else None
-        base = FORMATS[marker][0] if marker in FORMATS else get_args(base)[0]
-    if get_origin(base) in {tuple, frozenset}:
-        return check([part.strip() for part in text.split(",") if part.strip()], hint, place)
-    if base is bool:
-        return check(_WORDS.get(text.lower(), text), hint, place)
-    if base is int:
+    kind = _kind_of(hint)
+    if get_origin(kind) in {tuple, frozenset}:
+        inner = _kind_of(get_args(kind)[0])
+        return check([_read(part.strip(), inner) for part in text.split(",") if part.strip()], hint, place)
+    return check(_read(text, kind), hint, place)
+
+
+def _kind_of(hint: Any) -> Any:
+    """What TOML would give for a value of this type."""
+    while get_origin(hint) in (Annotated, *_UNIONS):
+        marker = get_args(hint)[1] if get_origin(hint) is Annotated else None
+        hint = FORMATS[marker][0] if marker in FORMATS else get_args(hint)[0]
+    return hint
+
+
+def _read(text: str, kind: Any) -> Any:
+    """The number or the truth that a text stands for; itself where it stands for none."""
+    if kind is bool:
+        return _WORDS.get(text.lower(), text)
+    if kind is int:
         digits = text.strip()
-        return check(int(digits) if digits.isdecimal() and len(digits) < 20 else text, hint, place)
-    return check(text, hint, place)
+        return int(digits) if digits.isdecimal() and len(digits) < 20 else text
+    return text
 
 
 def build(kind: type[T], table: Mapping[str, Any], place: Place, **derived: Any) -> T:
@@ -158,15 +169,19 @@ def _table(value: Any, kind: Any, place: Place) -> dict[str, Any]:
 
 def _free_table(value: Any, hint: Any, place: Place) -> dict[str, Any]:
     key_hint, value_hint = get_args(hint)
-    table = _typed(value, dict, place)
-    return {
-        check(key, key_hint, place.at(key)): check(inner, value_hint, place.at(key))
-        for key, inner in table.items()
-    }
+    table = {}
+    for name, inner in _typed(value, dict, place).items():
+        key = check(name, key_hint, place.at(name))
+        if key in table:
+            raise place.at(name).error(f"is there twice: '{key}' is the same name")
+        table[key] = check(inner, value_hint, place.at(name))
+    return table
 
 
 def _array(value: Any, hint: Any, place: Place) -> Any:
     kind = get_args(hint)[0]
+    if type(value) is dict and is_dataclass(kind):
+        raise place.error(f"must be an array, not a table: write [[{place.key}]]")
     items = []
     for number, inner in enumerate(_typed(value, list, place)):
         spot = place.at(str(number))
@@ -182,7 +197,8 @@ def _array(value: Any, hint: Any, place: Place) -> Any:
 def _choice(value: Any, choices: tuple[Any, ...], place: Place) -> Any:
     if value in choices:
         return value
-    hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+    meant = nearest(value, choices) if isinstance(value, str) else None
+    hint = f"; did you mean '{meant}'?" if meant is not None else ""
     raise place.error(f"must be one of {', '.join(map(repr, choices))}{hint}")
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
+import signal
 from itertools import count
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -125,3 +128,16 @@ def witness(tmp_path):
     made = Witness(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def freeze():
+    """Stops a process with SIGSTOP, and returns when it stands still; SIGCONT lets it go on."""
+
+    async def freeze(pid):
+        os.kill(pid, signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+                await SystemClock().sleep(0.01)
+
+    return freeze

@@ -17,15 +17,32 @@ if TYPE_CHECKING:
     from typing import Any
 
     from micro.clock import Clock
-    from micro.store.ports import Store
+    from micro.store.ports import Store, Transaction
 
 _TTL = 15.0
 """Seconds until a claim that isn't renewed may be taken over. Several times what clocks differ by."""
 _RENEW = 5.0
 
+_REGISTER = (
+    "insert into micro_relay (owner, expires_at) values (?, ?) "
+    "on conflict (owner) do update set expires_at = excluded.expires_at"
+)
+_RENEW_CLAIM = "update micro_lease set expires_at = ? where owner = ? and token = ? returning bucket"
+_GIVE_UP = (
+    "update micro_lease set expires_at = 0.0 where bucket in "
+    "(select bucket from micro_lease where owner = ? and token = ? order by bucket limit ?) returning bucket"
+)
+_TAKE_OVER = (
+    "update micro_lease set owner = ?, token = ?, expires_at = ? where (owner = ? and expires_at > 0.0) or bucket in "
+    "(select bucket from micro_lease where expires_at < ? order by bucket limit ?) returning bucket"
+)
+
 
 class Lease:
-    """The claim of one relay. It is renewed only when there is something to send, so an idle service writes nothing."""
+    """The claim of one relay. It is renewed only when there is something to send, so an idle service writes nothing.
+
+    Of several relays that have something to send each gets an equal part of the buckets, within two renewals.
+    """
 
     def __init__(self, store: Store, *, clock: Clock, owner: str) -> None:
         self._store = store
@@ -35,6 +52,11 @@ class Lease:
         self._renewed = -math.inf
         self._token = 0
         self.held: frozenset[int] = frozenset()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every bucket is held: there is no other relay to reckon with."""
+        return len(self.held) == BUCKETS
 
     @property
     def fresh(self) -> bool:
@@ -47,19 +69,23 @@ class Lease:
         return self._owner, self._token
 
     async def claim(self) -> bool:
-        """Renew, and take over what is free or has run out. Whether what is held changed.
+        """Renew, give up what is more than this relay's part, and take over what is free or has run out, up to that.
 
-        In a database that only one process can open, the first claim takes everything: its holder is dead.
+        Whether what is held changed. In a database that only one process can open, the first claim takes everything: its
+        holder is dead.
         """
-        renewed, now = self._clock.monotonic(), self._clock.now().timestamp()
-        kept = await self._renew(now + _TTL)
-        changed = kept < len(self.held) or kept == 0
-        if kept < BUCKETS:
-            before = self.held
-            await self._take_over(now)
-            changed = changed or self.held != before
-        self._renewed = renewed if self.held else -math.inf
-        return changed
+        renewed, before = self._clock.monotonic(), self.held
+        now = self._clock.now().timestamp()
+        async with self._store.transaction(exclusive=True) as tx:
+            part = await self._part(tx, now)
+            held = await self._renew(tx, now + _TTL)
+            if len(held) > part:
+                held -= await self._give_up(tx, len(held) - part)
+            elif len(held) < part:
+                held = await self._take_over(tx, now, most=part - len(held))
+        self.held = held
+        self._renewed = renewed if held else -math.inf
+        return held != before
 
     async def release(self) -> None:
         """Let others have it at once."""
@@ -69,6 +95,7 @@ class Lease:
             await tx.execute(
                 "update micro_lease set expires_at = 0.0 where owner = ? and token = ?", *self.proof
             )
+            await tx.execute("delete from micro_relay where owner = ?", self._owner)
         self.doubt()
         self.held = frozenset()
 
@@ -76,29 +103,34 @@ class Lease:
         """Make sure before the next use."""
         self._renewed = -math.inf
 
-    async def _renew(self, until: float) -> int:
-        if not self.held:
-            return 0
-        async with self._store.transaction() as tx:
-            return await tx.execute(
-                "update micro_lease set expires_at = ? where owner = ? and token = ?",
-                until,
-                *self.proof,
-            )
+    async def _part(self, tx: Transaction, now: float) -> int:
+        """How many buckets are this relay's, of those that live."""
+        if self._alone:
+            return BUCKETS
+        await tx.execute(_REGISTER, self._owner, now + _TTL)
+        await tx.execute("delete from micro_relay where expires_at < ?", now)
+        [row] = await tx.query("select count(*) from micro_relay")
+        living: Any = row[0]
+        return -(-BUCKETS // int(living))  # rounded up
 
-    async def _take_over(self, now: float) -> None:
+    async def _renew(self, tx: Transaction, until: float) -> frozenset[int]:
+        if not self.held:
+            return frozenset()
+        return _buckets(await tx.query(_RENEW_CLAIM, until, *self.proof))
+
+    async def _give_up(self, tx: Transaction, count: int) -> frozenset[int]:
+        return _buckets(await tx.query(_GIVE_UP, *self.proof, count))
+
+    async def _take_over(self, tx: Transaction, now: float, *, most: int) -> frozenset[int]:
+        """A new claim, with what was held before and is still, and up to so many more."""
         free_before = math.inf if self._alone and not self._token else now
-        async with self._store.transaction(exclusive=True) as tx:
-            [newest] = await tx.query("select max(token) from micro_lease")
-            highest: Any = newest[0]
-            rows: list[Any] = await tx.query(
-                "update micro_lease set owner = ?, token = ?, expires_at = ? where owner = ? or expires_at < ? "
-                "returning bucket",
-                self._owner,
-                highest + 1,
-                now + _TTL,
-                self._owner,
-                free_before,
-            )
+        [newest] = await tx.query("select max(token) from micro_lease")
+        highest: Any = newest[0]
+        claim = (self._owner, highest + 1, now + _TTL)
+        rows = await tx.query(_TAKE_OVER, *claim, self._owner, free_before, most)
         self._token = highest + 1
-        self.held = frozenset(row[0] for row in rows)
+        return _buckets(rows)
+
+
+def _buckets(rows: Any) -> frozenset[int]:
+    return frozenset(row[0] for row in rows)

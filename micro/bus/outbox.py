@@ -45,6 +45,8 @@ class Outbox:
         self.max_bytes = max_bytes
         self._publishes = frozenset(publishes)
         self.committed = asyncio.Event()
+        self.ours = False
+        """Whether a transaction of this process has committed events since this was last taken back."""
 
     def add(self, tx: Transaction, event: Event, key: str) -> str:
         """Publish `event` if and when `tx` commits; its id. Per key, row order is commit order.
@@ -80,7 +82,12 @@ class Outbox:
         )
 
     def wake(self) -> None:
-        """Say that a transaction with events has committed."""
+        """Say that a transaction of this process has committed events."""
+        self.ours = True
+        self.committed.set()
+
+    def look(self) -> None:
+        """Say that there may be some, of whatever process."""
         self.committed.set()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from micro.bus.outbox import Outbox
     from micro.bus.ports import Bus
     from micro.clock import Clock
-    from micro.store.ports import Store
+    from micro.store.ports import Signals, Store
 
 _BATCH = 100
 _POLL = 1.0
@@ -35,6 +35,7 @@ _DELETE = (
     "delete from micro_outbox where seq in (?…) "
     "and bucket in (select bucket from micro_lease where owner = ? and token = ?)"
 )
+_SIGNAL = "outbox"
 _ALL = frozenset(range(BUCKETS))
 
 
@@ -63,6 +64,9 @@ class Relay:
         self._resting: dict[int, float] = {}
         self._sent: deque[tuple[float, int]] = deque(maxlen=1000)
         self._looked = asyncio.Event()
+        self._signals: Signals | None = cast("Signals", store) if store.features.shared_by_processes else None
+        if self._signals is not None:
+            self._signals.on_signal(_SIGNAL, outbox.look)
         self.error: str | None = None
         """Why the last attempt to send failed."""
 
@@ -73,12 +77,13 @@ class Relay:
             while True:
                 await self._outbox.committed.wait()
                 self._outbox.committed.clear()
+                await self._tell_others()
                 await self._send_all()
                 self._looked.set()
 
     async def drained(self) -> None:
         """Return once the outbox is empty. `run` has to be running."""
-        self._outbox.wake()
+        self._outbox.look()
         while True:
             self._looked.clear()
             if not await self._store.query("select 1 from micro_outbox limit 1"):
@@ -95,9 +100,15 @@ class Relay:
         since = self._clock.monotonic() - _RATE_SPAN
         return sum(count for moment, count in self._sent if moment >= since) / _RATE_SPAN
 
+    async def _tell_others(self) -> None:
+        """Events of this process may be in buckets of another relay, which would find them at its next look only."""
+        ours, self._outbox.ours = self._outbox.ours, False
+        if ours and self._signals is not None and not self._lease.whole:
+            await self._signals.signal(_SIGNAL)
+
     async def _remind(self) -> None:
         while True:
-            self._outbox.wake()
+            self._outbox.look()
             await self._clock.sleep(_POLL)
 
     async def _send_all(self) -> None:
@@ -113,9 +124,15 @@ class Relay:
     async def _next(self) -> list[_Row]:
         """The first rows of the buckets that are ours and don't rest."""
         rows = await self._read()
-        if rows and not self._lease.fresh and await self._lease.claim():
+        if not self._lease.fresh and (rows or await self._others_wait()) and await self._lease.claim():
             rows = await self._read()  # what another relay had sent by then is gone
         return [row for row in rows if row.bucket in self._lease.held]
+
+    async def _others_wait(self) -> bool:
+        """Whether there are events of buckets that this relay doesn't hold: their own may be gone."""
+        if self._signals is None or not self._lease.held or self._lease.whole:
+            return False
+        return bool(await self._store.query("select 1 from micro_outbox limit 1"))
 
     async def _read(self) -> list[_Row]:
         now = self._clock.monotonic()

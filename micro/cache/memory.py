@@ -9,7 +9,9 @@ from micro.cache.ports import CacheFeatures
 from micro.cache.window import SlidingWindow
 
 if TYPE_CHECKING:
-    from micro.cache.ports import Hit
+    from collections.abc import Sequence
+
+    from micro.cache.ports import Hit, Quota
     from micro.clock import Clock
 
 
@@ -72,6 +74,10 @@ class MemoryCache:
     def hit(self, key: str, limit: int, period: float) -> Hit:
         """See `micro.cache.ports.Window.hit`. Answers at once."""
         return self._window.hit(key, limit, period)
+
+    def hit_all(self, quotas: Sequence[Quota]) -> list[Hit]:
+        """See `micro.cache.ports.Window.hit_all`. Answers at once."""
+        return self._window.hit_all(quotas)
 
     def _forget(self, key: str) -> None:
         entry = self._entries.pop(key, None)

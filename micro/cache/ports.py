@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 from micro.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,17 @@ class Cache(Backend, Protocol):
         ...
 
 
+class Quota(NamedTuple):
+    """One limit that a request is counted against."""
+
+    key: str
+    limit: int
+    period: float
+    """Seconds."""
+
+
 class Hit(NamedTuple):
-    """The outcome of counting one request."""
+    """The outcome of counting one request against one limit."""
 
     allowed: bool
     remaining: int
@@ -56,5 +65,14 @@ class Window(Protocol):
         """Count one request against `limit` per `period` seconds, in one atomic step. A refused one isn't counted.
 
         Answers at once where the backend can, so that the gateway's hot path needs no await.
+        """
+        ...
+
+    def hit_all(self, quotas: Sequence[Quota]) -> list[Hit] | Awaitable[list[Hit]]:
+        """Count one request against all of the quotas or, where one of them refuses it, against none; in one atomic step.
+
+        There is a hit for each quota, in their order: `allowed` says whether this one would have let it pass, and what
+        remains is after the request where it was counted, without it where it wasn't. The keys differ. A key counts the
+        same requests as in `hit`. Answers at once where the backend can.
         """
         ...

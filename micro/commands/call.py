@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from micro.commands.values import http_method, json_value, member, text_of
+from micro.commands.values import head_fields, http_method, json_value, member, text_of
 from micro.commands.verb import DataVerb, Verb, add, argument, flag, flat, option, options, verb
 from micro.console import style
 from micro.errors import CallError, UsageError
@@ -65,7 +65,7 @@ class Call(DataVerb):
         session = self.session()
         stack = session.running()
         base = self._base(stack)
-        headers = dict(map(_head_field, self.header)) | self._authorization(session)
+        headers = dict(head_fields(self.header)) | self._authorization(session)
         body = None
         if self.data is not None:
             body = self._body(headers)
@@ -164,29 +164,54 @@ class Call(DataVerb):
 
 @verb
 class Token(Verb):
-    """Print an access token.
+    """Print an access token, or an API key.
 
-    The stack's gateway and services accept it. Signed with the stack's own key in .micro/keys; no stack has to run.
+    The stack's gateway and services accept the token. Signed with the stack's own key in .micro/keys; no stack has to run.
+    An API key is printed this once, with the table for micro.toml that makes the gateway accept it.
 
     Example: micro token ada --role admin --ttl 15m
     """
 
     subject: str | None = argument("SUBJECT", help="Whom it speaks for; micro unless said.", optional=True)
     role: str = option("--role", metavar="ROLE", help="The role in it.", default="user")
+    scope: list[str] = options("--scope", metavar="SCOPE", help="A scope in it.")
     ttl: float = option(
-        "--ttl", metavar="TIME", help="How long it is valid.", default="15m", parse=parse_duration
+        "--ttl", metavar="TIME", help="How long a token is valid.", default="15m", parse=parse_duration
     )
+    api_key: bool = flag("--api-key", help="An API key instead, which is valid as long as its table stands.")
 
     def run(self, console: Console) -> int | None:
-        console.line(self.session().token(self.subject or "micro", role=self.role, ttl=self.ttl))
+        from micro.security.tokens import is_scope  # noqa: PLC0415 - loaded when used, like the session
+
+        subject, scopes = self.subject or "micro", frozenset(self.scope)
+        for scope in scopes:
+            if not is_scope(scope):
+                raise UsageError(f"--scope {scope!r}: is one word; give --scope again for another")
+        if self.api_key:
+            self._show_key(console, subject, scopes)
+        else:
+            console.line(self.session().token(subject, role=self.role, ttl=self.ttl, scopes=scopes))
         return None
 
+    def _show_key(self, console: Console, name: str, scopes: frozenset[str]) -> None:
+        """The key alone on stdout, for a script to keep; on stderr its table, which `2>> micro.toml` puts where it belongs."""
+        from micro.clock import SystemClock  # noqa: PLC0415 - loaded when used, as above
+        from micro.formats import FORMATS  # noqa: PLC0415 - as above
+        from micro.security.api_keys import digest_of, new_api_key  # noqa: PLC0415 - as above
 
-def _head_field(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise UsageError(f"--header {text!r}: write 'Name: value'")
-    return name.strip().lower(), value.strip()
+        try:
+            FORMATS["service name"][1](name)
+        except ValueError as error:
+            raise UsageError(f"SUBJECT {name!r}: {error}") from error
+        key = new_api_key(SystemClock())
+        console.line(key)
+        console.note("")
+        console.note("# Goes into micro.toml. The key is not shown again; it is sent as X-API-Key.")
+        console.note(f"[gateway.api_keys.{name}]")
+        console.note(f'hash = "{digest_of(key)}"')
+        console.note(f"role = {json.dumps(self.role, ensure_ascii=False)}")
+        if scopes:
+            console.note(f"scopes = {json.dumps(sorted(scopes))}")
 
 
 def _decoded(answer: httpx.Response) -> Any:

@@ -24,17 +24,24 @@ app = group("Migrate the databases and look into them.")
 class Migrate(DataVerb):
     """Apply the migrations that are pending, each once.
 
+    On a server, the databases that are missing are made first.
+
     Example: micro db migrate --service task
     """
 
     service: str | None = option("--service", metavar="NAME", help="Only this service's database.")
 
     def run(self, console: Console) -> int | None:
-        items = collect(self.session(), "db.migrate", service=self.service)
+        end = self.session().ask("db.migrate", {"service": self.service}, timeout=None)
+        items, made = end["items"], end.get("made", ())
         applied = {name: cell for name, cell in _MIGRATION.items() if name != "applied at"}
-        show_items(
-            console, items, columns=applied, json=self.json, nothing="nothing to apply: all is up to date"
-        )
+        if self.json:
+            console.json({"items": items, "made": made} if made else {"items": items})
+            return None
+        for name in made:
+            console.note(f"made the database of {name}")
+        nothing = "nothing to apply: all is up to date"
+        show_items(console, items, columns=applied, json=False, nothing=nothing)
         return None
 
 

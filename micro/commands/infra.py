@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from micro.console import Console
     from micro.infra.local import Local
 
-app = group("Run PostgreSQL, Redis and Kafka on this machine, from Python packages alone.")
+app = group(
+    "Run PostgreSQL, Redis and Kafka on this machine.\n\nFrom Python packages alone: no Docker, no Java, no root."
+)
 
 
 @verb

@@ -58,8 +58,8 @@ class Logs(DataVerb):
         folder = session.state / "logs"
         if self.level.lower() not in LEVELS:
             raise UsageError(f"--level: there is no level '{self.level}'{did_you_mean(self.level, LEVELS)}")
-        if self.service is not None and not (folder / f"{self.service}.log").exists():
-            known = [path.stem for path in folder.glob("*.log") if path.stem != "access"]
+        known = sorted({path.name.partition(".")[0] for path in folder.glob("*.log")} - {"access"})
+        if self.service is not None and self.service not in known:
             raise UsageError(f"'{self.service}' has logged nothing here{did_you_mean(self.service, known)}")
         since = parse_moment(self.since, session.clock) if self.since else None
         return LogQuery(

@@ -52,6 +52,10 @@ class Show(DataVerb):
         session = self.session()
         config = session.config
         profile = config.profile(self.name) if self.name else session.profile
+        if profile.local:
+            from micro.infra.local import Local  # noqa: PLC0415 - for profiles that want local servers
+
+            profile = profile.located(Local(session.state, clock=session.clock).urls())
         items = [asdict(setting) for setting in config.describe(profile)]
         columns = {
             "key": lambda item: item["key"],

@@ -24,6 +24,7 @@ _STATES = {
     "retrying": "yellow",
     "warn": "yellow",
     "pending": "yellow",
+    "stopping": "yellow",
 }
 _LONGEST = 160
 """Characters of an event's data on a terminal; a pipe gets all of it."""
@@ -64,6 +65,11 @@ def span(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size} {unit} {whole % size // small} {below}"
     return f"{whole} s"
+
+
+def megabytes(size: int | None) -> str:
+    """A number of bytes, in megabytes: `54 MB`; nothing for none."""
+    return "" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def count(number: int, noun: str) -> str:
@@ -115,11 +121,12 @@ def access_line(record: Mapping[str, Any]) -> str:
 def log_lines(record: Mapping[str, Any]) -> Iterable[str]:
     """One log record: the line, then the exception's."""
     service, level = str(record.get("service", "")), str(record.get("level", ""))
+    who = str(record.get("instance") or service)
     extra = pairs(record.get("extra") or {})
     head = [
         style(clock_time(record.get("time", "")), "dim"),
         style(f"{level:<8}", *_LEVELS.get(level, ())),
-        style(f"{service:<12}", color_of(service)),
+        style(f"{who:<12}", color_of(service)),
         str(record.get("message", "")),
     ]
     yield "  ".join([*head, style(extra, "dim")]).rstrip()

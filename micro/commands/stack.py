@@ -1,4 +1,4 @@
-"""`down`, `wait`, `ps`, `health`, `routes`: the running stack as a whole."""
+"""`down`, `wait`, `ps`, `health`: the running stack as a whole."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from micro.commands.ask import collect, show_items
-from micro.commands.render import count, details, span, state
-from micro.commands.values import http_method
-from micro.commands.verb import DataVerb, Verb, add, argument, flat, option, verb
-from micro.errors import MicroError, StackNotRunning, UsageError
+from micro.commands.render import count, megabytes, span, state
+from micro.commands.verb import DataVerb, Verb, add, flat, option, verb
+from micro.errors import MicroError, StackNotRunning
 from micro.units import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from micro.console import Console
 
@@ -81,14 +80,20 @@ class Ps(DataVerb):
 
     def run(self, console: Console) -> int | None:
         items = collect(self.session(), "ps")
-        columns = {
+        columns: dict[str, Callable[[dict[str, Any]], str]] = {
             "service": lambda item: str(item["service"]),
+            "instance": lambda item: str(item.get("instance") or ""),
             "state": lambda item: state(str(item["state"])),
             "url": lambda item: str(item.get("url") or ""),
+            "port": lambda item: str(item.get("port") or ""),
             "pid": lambda item: str(item.get("pid") or ""),
             "uptime": lambda item: span(item.get("uptime")),
             "restarts": lambda item: str(item.get("restarts") or 0),
+            "cpu": lambda item: span(item.get("cpu")),
+            "memory": lambda item: megabytes(item.get("memory")),
         }
+        if not any(item.get("port") for item in items):
+            del columns["port"]  # just where instances have one besides the service's
         show_items(console, items, columns=columns, json=self.json, nothing="nothing runs")
         return None
 
@@ -106,51 +111,6 @@ class Health(DataVerb):
         return _show_health(console, self.session().ask("health", {}), json=self.json)
 
 
-@verb
-class Routes(DataVerb):
-    """Show where the gateway sends requests.
-
-    With a method and a path: what that request would meet.
-
-    Example: micro routes GET /tasks
-    """
-
-    method: str | None = argument(
-        "METHOD", help="For one request: its method …", optional=True, parse=http_method
-    )
-    path: str | None = argument("PATH", help="… and its path.", optional=True)
-
-    def run(self, console: Console) -> int | None:
-        if self.method is None:
-            show_items(
-                console,
-                collect(self.session(), "routes"),
-                columns=_ROUTE,
-                json=self.json,
-                nothing="no routes",
-            )
-            return None
-        if self.path is None:
-            raise UsageError("a path is missing; for example: micro routes GET /tasks")
-        met = self.session().ask("routes", {"method": self.method, "path": self.path})
-        if self.json:
-            console.json(met)
-        else:
-            for line in details(met):
-                console.line(line)
-        return None
-
-
-_ROUTE = {
-    "path": lambda item: str(item["path"]),
-    "methods": lambda item: ", ".join(item.get("methods") or ["all"]),
-    "service": lambda item: str(item["service"]),
-    "auth": lambda item: str(item.get("auth") or ""),
-    "timeout": lambda item: span(item.get("timeout")),
-    "rate limit": lambda item: str(item.get("rate_limit") or ""),
-}
-
-
 def _show_health(console: Console, health: Mapping[str, Any], *, json: bool) -> int:
     services = health.get("services", {})
     if json:
@@ -161,5 +121,5 @@ def _show_health(console: Console, health: Mapping[str, Any], *, json: bool) -> 
     return 0 if health["status"] == "healthy" else 1
 
 
-for _name, _cls in {"down": Down, "wait": Wait, "ps": Ps, "health": Health, "routes": Routes}.items():
+for _name, _cls in {"down": Down, "wait": Wait, "ps": Ps, "health": Health}.items():
     add(app, _name, _cls)

@@ -41,6 +41,8 @@ class Up(DataVerb):
         "--reload/--no-reload", help="Follow edits to the code; on in dev.", default=None
     )
     port: int | None = option("--port", metavar="PORT", help="The gateway's port.", parse=port_number)
+    migrate: bool = flag("--migrate", help="Bring the databases on servers up to date first.")
+    infra: bool = flag("--infra", help="Run the servers on this machine, too, until it stops.")
 
     def run(self, console: Console) -> int | None:
         session = self.session({"gateway.port": self.port})
@@ -62,7 +64,8 @@ class Up(DataVerb):
         """This command line without --detach, from wherever it is run."""
         said = ["-C", str(session.directory), "up", *self.services]
         said += ["--profile", session.chosen] if session.chosen else []
-        said += ["--no-deps"] if self.no_deps else []
+        flags = {"--no-deps": self.no_deps, "--migrate": self.migrate, "--infra": self.infra}
+        said += [name for name, given in flags.items() if given]
         said += [] if self.reload is None else ["--reload" if self.reload else "--no-reload"]
         return said if self.port is None else [*said, "--port", str(self.port)]
 
@@ -74,13 +77,17 @@ class Up(DataVerb):
 
         announcement = Announcement(os.environ)
         try:
-            profile = session.runnable_profile
+            profile = session.local_profile() if self.infra else session.runnable_profile
             options = UpOptions(
                 choice=Choice(names=self.services, depends=not self.no_deps),
                 reload=profile.name == "dev" if self.reload is None else self.reload,
+                console=not announcement.awaited,  # nobody looks: the services' own logs have it all
                 colour=console.err_color,
                 began=began,
                 read=session.read_config,
+                migrate=self.migrate,
+                infra=self.infra,
+                tell=lambda text: console.note(style(text, "dim")),
             )
             screen = Screen(console, session=session, announcement=announcement, json=self.json)
             up(session.config, profile, observer=screen, options=options, clock=session.clock)
@@ -158,10 +165,14 @@ def report_lines(report: Report) -> Iterator[str]:
     yield f"{head}{'; edits are followed' if report.reload else ''}"
     width = max(len(name) for name in ("gateway", *(each.name for each in report.services)))
     docs = style(f"documentation at {report.gateway}/docs", "dim")
-    yield f"  {style('gateway'.ljust(width), 'bold')}  {report.gateway}  {docs}"
+    if report.gateway:
+        yield f"  {style('gateway'.ljust(width), 'bold')}  {report.gateway}  {docs}"
     for each in report.services:
         name = style(f"{each.name:<{width}}", color_of(each.name))
-        yield f"  {name}  {each.url}  {state(each.health)}  {style(span(each.seconds), 'dim')}"
+        took = (
+            f"  {style(span(each.seconds), 'dim')}" if each.seconds else ""
+        )  # none where nothing was started
+        yield f"  {name}  {each.url}  {state(each.health)}{took}"
     for sentence in report.warnings:
         yield style(f"warning: {sentence}", "yellow")
     if report.not_guaranteed:

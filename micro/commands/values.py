@@ -6,7 +6,12 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from micro.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def whole_number(text: str) -> int:
@@ -16,11 +21,32 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def assignment(text: str) -> tuple[str, int]:
+    """`NAME=NUMBER`. Raises `UsageError`, as it was given many times."""
+    name, equals, number = text.partition("=")
+    try:
+        return name, whole_number(number)
+    except ValueError as error:
+        reason = f"'{number}' {error}" if equals else "write SERVICE=N, like task=3"
+        raise UsageError(f"{text}: {reason}") from error
+
+
 def http_method(text: str) -> str:
     """The name of an HTTP method, in capitals."""
     if not re.fullmatch("[A-Za-z-]{1,40}", text):
         raise ValueError("is not a method like GET or POST")
     return text.upper()
+
+
+def head_fields(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """What `--header` was given: names in small letters, with values. Raises `UsageError`, as it was given many times."""
+    fields = []
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise UsageError(f"--header {text!r}: write 'Name: value'")
+        fields.append((name.strip().lower(), value.strip()))
+    return fields
 
 
 def port_number(text: str) -> int:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from micro.gateway.deadlines import Wheel
 from micro.gateway.entropy import Ids
-from micro.gateway.explain import explain, table
+from micro.gateway.exchange import Answer
 from micro.gateway.http import TELLS_OF_LEAVING, HttpFlow, TellingHttpFlow
-from micro.gateway.plan import Parts, Plan
+from micro.gateway.parts import Parts
+from micro.gateway.plan import Plan
+from micro.gateway.policies.shedding import InHand
 from micro.gateway.record import Recorder
 from micro.gateway.websocket import WebSocketFlow
 from micro.telemetry.metrics import Metrics
 from micro.web.lifespan import answer_lifespan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from micro.cache.ports import Window
     from micro.clock import Clock
+    from micro.gateway.exchange import Exchange
+    from micro.gateway.flow import Flow
+    from micro.gateway.pipeline import Verdict
+    from micro.gateway.transit import Transit
     from micro.gateway.upstream.ports import Receive, Send, Upstream
     from micro.gateway_spec import GatewaySpec
-    from micro.service import Verifier
+    from micro.security.stack_key import Signer
+    from micro.service import ASGIApp, Verifier
     from micro.telemetry.access import AccessLog
 
 
@@ -45,21 +53,33 @@ class Gateway:
     health: Callable[[], Mapping[str, str]]
     documents: Callable[[], Awaitable[Mapping[str, dict[str, Any]]]]
     metrics: Metrics = field(default_factory=Metrics)
+    wheel: Wheel | None = None
+    """Shared with the upstreams on the network; closed with the gateway."""
+    signer: Signer | None = None
+    root: Path = Path()
+    """Where the modules lie that policies and middleware are imported from, and what messages call their file."""
+    source: str = ""
+    plan: Plan = field(init=False, repr=False)
+    """What is in force."""
 
     def __post_init__(self) -> None:
         self._parts = Parts(
             name=f"micro-{self.clock.randbits(48):012x}",
             clock=self.clock,
-            wheel=Wheel(self.clock),
+            wheel=self.wheel or Wheel(self.clock),
             ids=Ids(self.clock),
             verifier=self.verifier,
+            signer=self.signer,
             window=self.window,
             recorder=Recorder(self.access_log, self.metrics, self.clock),
+            in_hand=InHand(self.metrics),
             metrics=self.metrics,
             health=self.health,
             documents=self.documents,
+            root=self.root,
+            source=self.source,
         )
-        self._plan = Plan(self.spec, self.upstreams, self._parts)
+        self.reconfigure(self.spec)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection of any kind."""
@@ -68,11 +88,28 @@ class Gateway:
             flow = (
                 HttpFlow if scope["asgi"].get("spec_version", "2.0") < TELLS_OF_LEAVING else TellingHttpFlow
             )
-            await flow(self._plan, scope, receive, send).run()
+            await flow(self.plan, scope, receive, send).run()
         elif kind == "websocket":
-            await WebSocketFlow(self._plan, scope, receive, send).run()
+            await WebSocketFlow(self.plan, scope, receive, send).run()
         else:
             await answer_lifespan(scope, receive, send)
+
+    def resume(self, exchange: Transit, verdict: Verdict) -> ASGIApp:
+        """The application for an exchange that another adapter has admitted, with this verdict: no policy sees it twice.
+
+        It goes on by the plan that it was admitted by.
+        """
+
+        async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            if exchange.over:  # a handshake whose client has closed at once
+                return
+            kind = HttpFlow if scope["type"] == "http" else WebSocketFlow
+            flow = kind(exchange.plan, scope, receive, send)
+            flow.adopt(exchange)
+            decided = verdict is None or isinstance(verdict, Answer)
+            await flow.run(verdict if decided else _adopted(flow, exchange, verdict))  # type: ignore[arg-type] # as told
+
+        return app
 
     def reconfigure(self, spec: GatewaySpec, upstreams: Mapping[str, Upstream] | None = None) -> None:
         """Put another specification in force, all of it or, raising `ConfigurationError`, nothing of it.
@@ -80,17 +117,30 @@ class Gateway:
         Requests in flight finish by the one they began with. Without `upstreams` they stay the same.
         """
         chosen = self.upstreams if upstreams is None else upstreams
-        self._plan = Plan(spec, chosen, self._parts)
+        self.plan = Plan(spec, chosen, self._parts)
         self.spec, self.upstreams = spec, chosen
+        self._parts.recorder.log = self.access_log if spec.access_log else None
 
     def table(self) -> list[dict[str, Any]]:
         """See `micro.gateway.explain.table`."""
-        return table(self._plan)
+        from micro.gateway.explain import table  # noqa: PLC0415 # loaded when first used: nobody waits for it
 
-    def explain(self, method: str, path: str) -> dict[str, Any]:
+        return table(self.plan)
+
+    def explain(self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
         """See `micro.gateway.explain.explain`."""
-        return explain(self._plan, method, path)
+        from micro.gateway.explain import explain  # noqa: PLC0415 # as above
+
+        return explain(self.plan, method, path, headers=headers)
 
     async def close(self) -> None:
         """Stop keeping deadlines. Call it when no request is left."""
         await self._parts.wheel.close()
+
+
+async def _adopted(flow: Flow, exchange: Exchange, verdict: Awaitable[Answer | None]) -> Answer | None:
+    """What a policy says that has to wait; what it has found out meanwhile, it has written to `exchange`."""
+    try:
+        return await verdict
+    finally:
+        flow.adopt(exchange)

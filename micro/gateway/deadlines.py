@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NEVER = float("inf")
 TICK = 0.1
 """Seconds between two looks at the wheel: a deadline fires up to two of them late, never early."""
 
@@ -35,10 +36,11 @@ Slot: TypeAlias = "set[Timed]"
 class Wheel:
     """Deadlines of one event loop. The task that turns it lives while there are any, or until `close`."""
 
-    __slots__ = ("_clock", "_slots", "_task")
+    __slots__ = ("_slots", "_task", "clock")
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
+        """What its moments are read from."""
         self._slots: dict[int, Slot] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -68,11 +70,67 @@ class Wheel:
 
     async def _turn(self) -> None:
         while self._slots:
-            await self._clock.sleep(TICK)
-            now = int(self._clock.monotonic() / TICK)
+            await self.clock.sleep(TICK)
+            now = int(self.clock.monotonic() / TICK)
             for tick in [tick for tick in self._slots if tick <= now]:
                 for timed in tuple(self._slots.pop(tick)):
                     _fire(timed)
+
+
+class Deadline:
+    """One deadline after the other, as requests on a connection have them, at the cost of a few comparisons.
+
+    Its entry in the wheel stays where it is while the deadline moves to later or is cleared; when the entry comes up, it
+    follows. To set: write `timed` and `moment`, and `if moment < armed: arm()`. To clear: `clear`.
+    """
+
+    __slots__ = ("_slot", "_wheel", "armed", "moment", "timed")
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+        self._slot: Slot | None = None
+        self.timed: Timed | None = None
+        """Whom to tell."""
+        self.moment = NEVER
+        """When."""
+        self.armed = NEVER
+        """When the wheel looks here next."""
+
+    def set(self, timed: Timed, moment: float) -> None:
+        """Call `timed.due()` soon after `moment`, unless something else is set, or it is cleared, before."""
+        self.timed, self.moment = timed, moment
+        if moment < self.armed:
+            self.arm()
+
+    def arm(self) -> None:
+        """See that the wheel looks here in time."""
+        if self._slot is not None:
+            self._slot.discard(self)
+        self.armed = self.moment
+        self._slot = self._wheel.add(self, self.moment)
+
+    def clear(self) -> None:
+        """Tell nobody."""
+        self.timed, self.moment = None, NEVER
+
+    def close(self) -> None:
+        """Leave the wheel."""
+        self.clear()
+        if self._slot is not None:
+            self._slot.discard(self)
+            self._slot, self.armed = None, NEVER
+
+    def due(self) -> None:
+        """See `Timed.due`."""
+        self._slot, self.armed = None, NEVER
+        timed = self.timed
+        if timed is None:
+            return
+        if self._wheel.clock.monotonic() < self.moment:
+            self.arm()
+        else:
+            self.clear()
+            timed.due()
 
 
 def _fire(timed: Timed) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from micro.clock import Clock
     from micro.gateway.exchange import Exchange
+    from micro.gateway.openapi import Reached
     from micro.gateway.upstream.ports import Receive, Send
     from micro.telemetry.metrics import Metrics
 
@@ -38,14 +39,14 @@ class Endpoints:
         *,
         health: Callable[[], Mapping[str, str]],
         documents: Callable[[], Awaitable[Mapping[str, dict[str, Any]]]],
-        owner: Callable[[str, str], str | None],
+        reach: Reached,
         metrics: Metrics,
         metrics_public: bool,
         clock: Clock,
     ) -> None:
         self._health = health
         self._documents = documents
-        self._owner = owner
+        self._reach = reach
         self._metrics = metrics
         self._metrics_public = metrics_public
         self._clock = clock
@@ -71,5 +72,5 @@ class Endpoints:
         if path == "/metrics":
             return metrics_response(scope, self._metrics, public=self._metrics_public)
         if path == "/openapi.json":
-            return JsonResponse(merged(await self._documents(), self._owner))
+            return JsonResponse(merged(await self._documents(), self._reach))
         return docs_page("micro") if path == "/docs" else docs_asset(path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from micro.gateway.headers import read
+from micro.gateway.headers import Known, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from micro.cache.ports import Hit
     from micro.gateway.headers import Pair
     from micro.gateway.pipeline import Pipeline
+    from micro.gateway.upstream.answer import KnownAnswer
     from micro.service import Identity
 
 
@@ -35,7 +35,9 @@ class Exchange:
     """
 
     __slots__ = (
+        "answer",
         "body_limit",
+        "breaker",
         "client",
         "correlation_id",
         "error",
@@ -44,15 +46,18 @@ class Exchange:
         "forwarded_for",
         "found",
         "headers",
+        "held",
         "identity",
         "ids",
         "instance",
+        "known",
         "method",
         "path",
         "peer",
         "pipeline",
         "query",
         "quota",
+        "received",
         "request_id",
         "scheme",
         "scope",
@@ -63,6 +68,7 @@ class Exchange:
         "traceparent",
         "tries",
         "trusted",
+        "upstream_seconds",
         "version",
         "via",
     )
@@ -82,7 +88,9 @@ class Exchange:
     headers: Sequence[Pair]
     """The fields that go on; see `headers.read`. Replaced, never changed in place."""
     found: dict[bytes, bytes]
-    """Every field by its name, repeated ones joined."""
+    """Every field by its name, repeated ones joined. Not to be changed either: the next request may share it."""
+    known: Known | None
+    """Where our own parser has read the header: what is remembered of it."""
     peer: tuple[str, int] | None
     """Address and port of the other end of the connection, where it has one."""
     started: float
@@ -108,13 +116,24 @@ class Exchange:
     """What the route does with this request; none where there is no route."""
     body_limit: int
     """How many bytes of body may come; counted while they do."""
-    quota: Hit | None
+    received: int
+    """Bytes of the request's body so far."""
+    quota: tuple[Pair, ...] | None
+    """What the answer says of the rate limits that counted this request."""
     identity: Identity | None
+    held: bool
+    """Whether it is one of those that the limit of requests in hand counts."""
+    breaker: object | None
+    """The route's breaker, where that let it through."""
 
     instance: str
     """Address of the instance that was chosen last; empty where there is only the app."""
     tries: int
     """How often the request was sent."""
+    upstream_seconds: float
+    """From sending the request, the last time, to the head of its answer; 0 where nobody measured it."""
+    answer: KnownAnswer | None
+    """What is remembered of the answer's head, where an upstream on the network has seen it before. Not to be changed."""
     status: int
     fields: list[Pair]
     """The answer's header; policies may change it in place."""
@@ -123,16 +142,32 @@ class Exchange:
     error: str
     """The RFC 9209 error type, where the gateway answers in the upstream's place."""
 
-    def __init__(self, method: str, path: bytes, headers: Sequence[Pair]) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: bytes,
+        headers: Sequence[Pair] | Known,
+    ) -> None:
+        """`headers` as they came, or what is known of them where they came before."""
         self.method = method
         self.path = self.target = path
-        self.found, self.headers = read(headers)
+        if isinstance(headers, Known):
+            self.known = headers
+            self.found, self.headers = headers.found, headers.kept
+        else:
+            self.known = None
+            self.found, self.headers = read(headers)
         self.pipeline = None
         self.body_limit = 0
+        self.received = 0
         self.quota = None
         self.identity = None
+        self.held = False
+        self.breaker = None
         self.instance = ""
         self.tries = 0
+        self.answer = None
+        self.upstream_seconds = 0.0
         self.status = 0
         self.sent = 0
         self.error = ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError, current_task
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from micro.errors import MicroError
 from micro.gateway.exchange import Answer, Exchange
-from micro.gateway.refusals import INTERNAL, fail, refuse, refuse_by
+from micro.gateway.guard import settled, undecided
+from micro.gateway.headers import is_event_stream
+from micro.gateway.paths import encoded
+from micro.gateway.refusals import BAD_REQUEST, INTERNAL, fail, refuse, refuse_by
 from micro.gateway.upstream.ports import UpstreamError
 from micro.web.problems import to_problem
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from micro.gateway.deadlines import Slot
-    from micro.gateway.pipeline import Pipeline
+    from micro.gateway.pipeline import Pipeline, Verdict
     from micro.gateway.plan import Plan
     from micro.gateway.upstream.ports import Message, Receive, Send
+    from micro.web.problems import Problem
 
 logger = logging.getLogger("micro.gateway")
 
@@ -28,17 +30,21 @@ LOOK = 1.0
 """Seconds after which a request counts as long, and the gateway looks whether the client is still there."""
 GRACE = 5.0
 """Seconds that an application has to notice that its client left, before it is cancelled."""
+NEVER = float("inf")
 LEFT = 499
 """The status logged where the client left before anything was sent to it."""
 
 # How far the answer is. Plain numbers: to read a member of an enumeration costs more than a call.
 NOTHING_SENT, BEGUN, COMPLETE = range(3)
 # Why the application's messages don't matter any more.
-CLIENT_GONE, CLIENT_SLOW, TIMED_OUT, TOO_LARGE = range(1, 5)
+CLIENT_GONE, CLIENT_SLOW, TIMED_OUT, TOO_LARGE, SPOILED = range(1, 6)
 
 
-class BrokenOff(MicroError):
-    """Raised to the server, so that it breaks the connection off: an answer that began can't be completed."""
+class Unasked:
+    """The class of `UNASKED`, which stands for no verdict yet."""
+
+
+UNASKED = Unasked()
 
 
 class Flow(Exchange):
@@ -50,12 +56,12 @@ class Flow(Exchange):
 
     __slots__ = (
         "_cancelled",
+        "_deciding",
         "_ending",
         "_pending",
         "_plan",
         "_progress",
         "_receive",
-        "_received",
         "_send",
         "_slot",
         "_task",
@@ -66,7 +72,7 @@ class Flow(Exchange):
     def __init__(self, plan: Plan, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path = scope.get("raw_path")
         if not path:
-            path = _encoded(scope["path"]) if path is None else b"/"
+            path = encoded(scope["path"]) if path is None else b"/"
         super().__init__(scope.get("method", "GET"), path, scope["headers"])
         self.started = plan.clock.monotonic()
         self.scope = scope
@@ -82,21 +88,31 @@ class Flow(Exchange):
         self._progress = NOTHING_SENT
         self._ending = 0
         self._cancelled = False
+        """Whether the task was, by us."""
+        self._deciding = False
+        """Whether a policy has to wait before it knows."""
         self._slot: Slot | None = None
         self._task: Task[Any] | None = None
-        self._received = 0
-        """Bytes of the request's body so far."""
         self._whole = False
         """Whether the request's body has come to its end."""
         self._waiting = False
         """Whether the upstream waits for the client."""
 
-    async def run(self) -> None:
-        """Answer. Raises `BrokenOff` where an answer that began can't be completed, and what the server raises."""
+    def adopt(self, exchange: Exchange) -> None:
+        """Go on with an exchange that another adapter has admitted, by the same plan."""
+        for name in Exchange.__slots__:
+            if name != "scope" and hasattr(exchange, name):
+                setattr(self, name, getattr(exchange, name))
+
+    async def run(self, verdict: Verdict | Unasked = UNASKED) -> None:
+        """Answer. `verdict` is the plan's, where that was asked before.
+
+        Raises `BrokenOff` where an answer that began can't be completed, and what the server raises.
+        """
         try:
-            answer = self._admitted()
+            answer = self._admitted() if isinstance(verdict, Unasked) else verdict
             if answer is not None and not isinstance(answer, Answer):
-                answer = await self._waited(answer)
+                answer = await self._decided(answer)
             if answer is None:
                 pipeline = self._begin()
                 failure = None
@@ -138,37 +154,52 @@ class Flow(Exchange):
 
     def due(self) -> None:
         """See `Timed.due`."""
-        pipeline, task, clock = self.pipeline, self._task, self._plan.clock
-        assert pipeline is not None  # both were there before the first deadline
-        assert task is not None
+        pipeline, clock = self.pipeline, self._plan.clock
+        assert pipeline is not None  # it was there before the first deadline
         if not self._ending:
-            now, deadline = clock.monotonic(), self.started + (pipeline.timeout or float("inf"))
+            now, deadline = clock.monotonic(), self.started + (pipeline.timeout or NEVER)
+            if now >= deadline and self._progress == BEGUN and is_event_stream(self.fields):
+                deadline = NEVER
             if now < deadline:
                 self.look()
                 self._slot = self._plan.wheel.add(self, min(now + LOOK, deadline))
                 return
             self._ending = self.lateness()
-        self._cancelled = True
-        task.cancel()
+        self._cancel()
 
     def lateness(self) -> int:
         """Whose fault it is that the deadline is over."""
         return TIMED_OUT
 
-    def _admitted(self) -> Answer | Awaitable[Answer | None] | None:
+    def _admitted(self) -> Verdict:
         try:
             return self._plan.admit(self)
         except Exception as error:  # noqa: BLE001 - whatever a policy raises has one answer
             return refuse_by(self, to_problem(error), kind=INTERNAL)
 
-    async def _waited(self, verdict: Awaitable[Answer | None]) -> Answer | None:
+    async def _decided(self, verdict: Awaitable[Answer | None]) -> Answer | None:
+        """What a policy says that has to wait, for which there is the time that the route gives the whole.
+
+        Raises `OSError` where the client left meanwhile.
+        """
+        self._begin()
+        self._deciding = True
+        answer = None
         try:
-            return await verdict
-        except Exception as error:  # noqa: BLE001 - as above
-            return refuse_by(self, to_problem(error), kind=INTERNAL)
+            answer = await settled(verdict, self)
+        except CancelledError:
+            if not self._cancelled:
+                raise
+        finally:
+            self._deciding = False
+            self._stop_timing()
+        self._take_back()
+        if self._ending == CLIENT_GONE:
+            raise ConnectionResetError("the client left")
+        return undecided(self) if self._ending else answer
 
     def _begin(self) -> Pipeline:
-        """The upstream's time begins."""
+        """Keep the time of what has to be waited for."""
         pipeline = self.pipeline
         assert pipeline is not None  # or the plan had refused it
         self._task = current_task()
@@ -183,36 +214,71 @@ class Flow(Exchange):
             self._pending.cancel()
         if self._progress != COMPLETE:
             self.status = self.status or LEFT
-            self._plan.recorder.record(self)
+            self._plan.recorder.record(self, self._plan.ends)
 
     async def _outcome(self, pipeline: Pipeline, error: Exception | None) -> Answer | None:
         """The upstream is done, and not well: what there is to say in its place."""
         self._stop_timing()
-        if self._cancelled and self._task is not None and self._task.uncancel():
-            raise CancelledError  # somebody else wants the task to end, too
+        self._take_back()
         if self._progress == COMPLETE:
             if not self._ending:
-                logger.error("%s failed after its answer", pipeline.service, exc_info=error)
+                logger.error("%s failed after its answer", pipeline.blamed, exc_info=error)
             return None
         if self._ending == CLIENT_GONE:
             return None
         if self._progress == BEGUN:
-            self.error = "http_response_incomplete"
-            logger.error("%s broke its answer off", pipeline.service, exc_info=error)
-            await self.break_off(error)
+            await self._broken_off(pipeline, error)
             return None
+        if self._ending == SPOILED:
+            return fail(self, INTERNAL)
         if self._ending == CLIENT_SLOW:
             return refuse(self, 408, detail="The body did not arrive in time.")
         if self._ending == TIMED_OUT:
             return fail(self, "http_response_timeout")
-        logger.error("%s gave no answer", pipeline.service, exc_info=error)
+        logger.error("%s gave no answer", pipeline.blamed, exc_info=error)
         return fail(self, error.kind if isinstance(error, UpstreamError) else "connection_terminated")
 
-    def _lose_client(self) -> None:
-        """The client left: the application's messages don't matter any more."""
+    async def _broken_off(self, pipeline: Pipeline, error: Exception | None) -> None:
+        """The answer began, and does not come to its end."""
+        self.error = INTERNAL if self._ending == SPOILED else "http_response_incomplete"
+        if self._ending == TIMED_OUT:
+            logger.error("an answer of %s took longer than its route allows", pipeline.blamed)
+        elif self._ending != SPOILED:
+            logger.error("%s broke its answer off", pipeline.blamed, exc_info=error)
+        await self.break_off(error)
+
+    def _spoiled(self, error: Exception) -> UpstreamError:
+        """A policy failed on the answer: nothing more of it is passed on. What to tell the application."""
+        service = self.pipeline.service if self.pipeline is not None else ""
+        logger.error("a policy failed on an answer of %s", service, exc_info=error)
+        self._ending = SPOILED
+        self._give_grace()
+        return UpstreamError(INTERNAL, "a policy failed on the answer")
+
+    def _cancel(self) -> None:
+        assert self._task is not None  # it was there before the first deadline
+        self._cancelled = True
+        self._task.cancel()
+
+    def _take_back(self) -> None:
+        """The cancellation was our own, and has done its work."""
+        if self._cancelled and self._task is not None:
+            self._cancelled = False
+            if self._task.uncancel():
+                raise CancelledError  # somebody else wants the task to end, too
+
+    def _lose_client(self, problem: Problem | None = None) -> None:
+        """The client left, or the server told it of a `problem` of its body: the application's messages don't matter any
+        more, nor what a policy would say.
+        """
         if not self._ending and self._progress != COMPLETE:
             self._ending = CLIENT_GONE
-            self._give_grace()
+            if problem is not None:
+                self.status, self.error = self.status or problem.status, BAD_REQUEST
+            if self._deciding:
+                self._cancel()
+            else:
+                self._give_grace()
 
     def _give_grace(self) -> None:
         self._stop_timing()
@@ -223,14 +289,9 @@ class Flow(Exchange):
         self._progress = COMPLETE
         if self._slot is not None:
             self._stop_timing()
-        self._plan.recorder.record(self)
+        self._plan.recorder.record(self, self._plan.ends)
 
     def _stop_timing(self) -> None:
         if self._slot is not None:
             self._slot.discard(self)
             self._slot = None
-
-
-def _encoded(path: str) -> bytes:
-    """A path on the wire, where a server gives it decoded only."""
-    return quote(path, safe="/:@!$&'()*+,;=-._~").encode("ascii")

@@ -6,11 +6,12 @@ Names are lower case, as ASGI gives them. Duplicates and their order are kept; f
 
 from __future__ import annotations
 
-from itertools import product
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from micro.web.fields import IDENTITY, PEER, spellings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 Pair: TypeAlias = tuple[bytes, bytes]
 
@@ -55,53 +56,33 @@ FORWARDING = frozenset(
 )
 """What proxies tell each other about the client. Believed from trusted peers only, dropped otherwise."""
 
-IDENTITY = frozenset(
-    {
-        b"remote-user",
-        b"x-auth-request-email",
-        b"x-auth-request-groups",
-        b"x-auth-request-user",
-        b"x-authenticated-user",
-        b"x-authenticated-userid",
-        b"x-forwarded-access-token",
-        b"x-forwarded-email",
-        b"x-forwarded-groups",
-        b"x-forwarded-preferred-username",
-        b"x-forwarded-user",
-        b"x-remote-user",
-        b"x-user-id",
-        b"x-user-role",
-        b"x-user-roles",
-        b"x-user-scopes",
-        b"x-webauth-user",
-    }
+TIME_LEFT = b"x-request-timeout-ms"
+"""Tells an upstream how many milliseconds are left of the route's time, as a whole number."""
+
+REPLACED = frozenset(
+    {b"traceparent", b"tracestate", b"via", b"x-correlation-id", b"x-request-id", PEER, TIME_LEFT}
 )
-"""Who the user is, as services let the proxy in front of them tell. Believed from trusted peers only."""
-
-REPLACED = frozenset({b"traceparent", b"tracestate", b"via", b"x-correlation-id", b"x-request-id"})
 """What the gateway sends on in its own words."""
-
-
-def _spellings(name: bytes) -> Iterable[bytes]:
-    """`name` with each hyphen as itself or as an underscore: servers that map one to the other can't tell them apart."""
-    parts = name.split(b"-")
-    for joints in product((b"-", b"_"), repeat=len(parts) - 1):
-        yield b"".join(part + joint for part, joint in zip(parts, (*joints, b""), strict=True))
 
 
 _DROPPED = frozenset(
     spelling
     for name in HOP_BY_HOP | FORWARDING | IDENTITY | REPLACED | {b"content-length"}
-    for spelling in _spellings(name)
+    for spelling in spellings(name)
 ) - {b"content-length"}
 
 _ADDRESSING = frozenset({b"content-length", b"host"})
 """What no `Connection` field takes out: the message would become a different one."""
 
 
+_HARMLESS = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
+"""What `Connection` says most of the time: it names no field."""
+
+
 def read(headers: Sequence[Pair]) -> tuple[dict[bytes, bytes], Sequence[Pair]]:
     """Every field by its name, and the list of those that go on, which may be `headers` itself.
 
+    Those that `Connection` names end here: what the gateway adds later is not the client's to take out.
     Values of a repeated field are joined by a comma (RFC 9110 section 5.3), so that a repeated `Host`, `Content-Length`
     or `Authorization` is malformed wherever it is read.
     """
@@ -111,12 +92,33 @@ def read(headers: Sequence[Pair]) -> tuple[dict[bytes, bytes], Sequence[Pair]]:
     dropped = _DROPPED.intersection(found)
     if not dropped:
         return found, headers
-    if len(dropped) == 1 and len(found) == len(headers):  # `Connection: keep-alive`, most of the time
-        (name,) = dropped
+    if len(dropped) == 1 and len(found) == len(headers) and found.get(b"connection", b"close") in _HARMLESS:
+        (name,) = dropped  # `Connection: keep-alive`, most of the time
         kept = list(headers)
         kept.remove((name, found[name]))
         return found, kept
-    return found, [pair for pair in headers if pair[0] not in dropped]
+    kept = [pair for pair in headers if pair[0] not in dropped]
+    connection = found.get(b"connection")
+    return found, kept if connection is None else without_named(kept, connection)
+
+
+_NAMING = frozenset({b"traceparent", b"tracestate", b"x-correlation-id", b"x-request-id"})
+"""What a request may be called by."""
+
+
+class Known:
+    """A header that a client sends with every request on its connection: what `read` makes of it, kept for the next one."""
+
+    __slots__ = ("found", "kept", "nameless", "sent", "usual")
+
+    def __init__(self, headers: Sequence[Pair]) -> None:
+        self.found, self.kept = read(headers)
+        self.usual = b"host" in self.found and b"tracestate" not in self.found
+        """Whether an upstream gets the same of it each time."""
+        self.nameless = _NAMING.isdisjoint(self.found)
+        """Whether it has neither an id nor a trace."""
+        self.sent: Any = None
+        """What an upstream was sent of it: see `request.known_head`."""
 
 
 def _joined(fields: Sequence[Pair], name: bytes) -> bytes:
@@ -129,7 +131,8 @@ def without_named(headers: Sequence[Pair], connection: bytes) -> list[Pair]:
     return [pair for pair in headers if pair[0] not in named]
 
 
-_KEPT_BACK = HOP_BY_HOP | {b"date", b"x-correlation-id", b"x-request-id"}
+KEPT_BACK = HOP_BY_HOP | {b"date", b"x-correlation-id", b"x-request-id"}
+"""Fields of an answer that don't go back."""
 
 
 def returned(fields: Sequence[Pair]) -> tuple[list[Pair], bytes | None]:
@@ -144,9 +147,9 @@ def returned(fields: Sequence[Pair]) -> tuple[list[Pair], bytes | None]:
     length = found.get(b"content-length")
     if length is not None and len(found) < len(fields):
         length = _joined(fields, b"content-length")
-    if _KEPT_BACK.isdisjoint(found):
+    if KEPT_BACK.isdisjoint(found):
         return list(fields), length
-    kept = [pair for pair in fields if pair[0] not in _KEPT_BACK]
+    kept = [pair for pair in fields if pair[0] not in KEPT_BACK]
     if b"connection" in found:
         kept = without_named(kept, _joined(fields, b"connection"))
     return kept, length
@@ -158,3 +161,11 @@ def length_of(value: bytes) -> int | None:
     `int` alone would take `+5`, `5_0` and other digits than ASCII's.
     """
     return int(value) if value.isdigit() and len(value) <= 18 else None
+
+
+def is_event_stream(fields: Sequence[Pair]) -> bool:
+    """Whether an answer is one of server-sent events, which go on for as long as both sides want
+    (https://html.spec.whatwg.org/multipage/server-sent-events.html): a route's time is for its head alone.
+    """
+    kinds = [value.partition(b";")[0].strip().lower() for name, value in fields if name == b"content-type"]
+    return kinds == [b"text/event-stream"]

@@ -5,20 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from micro.gateway.flow import (
-    BEGUN,
-    CLIENT_SLOW,
-    COMPLETE,
-    NOTHING_SENT,
-    TIMED_OUT,
-    TOO_LARGE,
-    BrokenOff,
-    Flow,
-)
+from micro.gateway.flow import BEGUN, CLIENT_SLOW, COMPLETE, NOTHING_SENT, TIMED_OUT, TOO_LARGE, Flow
+from micro.gateway.guard import filtered, own_answer, released
 from micro.gateway.headers import length_of, returned
-from micro.gateway.pipeline import release
 from micro.gateway.policies.limits import too_large
 from micro.gateway.upstream.ports import UpstreamError
+from micro.web.server.turn import PROBLEM, BrokenOff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -60,11 +52,11 @@ class HttpFlow(Flow):
             self._waiting = False
         self._pending = None
         if message["type"] != "http.request":
-            self._lose_client()
+            self._lose_client(message.get(PROBLEM))
             return message
         self._whole = not message.get("more_body", False)
-        self._received += len(message.get("body", b""))
-        if self._received > self.body_limit:
+        self.received += len(message.get("body", b""))
+        if self.received > self.body_limit:
             return await self._overflow()
         return message
 
@@ -92,17 +84,13 @@ class HttpFlow(Flow):
 
     async def give(self, answer: Answer) -> None:
         """See `Flow.give`."""
-        self.status = answer.status
-        self.fields = list(answer.headers)
-        body = answer.body
-        for part in self._released():
-            body = part.feed(body) + part.end()
+        body = own_answer(answer, self, self._plan)
         fields = [pair for pair in self.fields if pair[0] != b"content-length"]
-        if answer.status not in _WITHOUT_BODY:
+        if self.status not in _WITHOUT_BODY:
             fields.append((b"content-length", b"%d" % len(body)))
         body = b"" if self.method == "HEAD" else body
         self.sent = len(body)
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": fields})
+        await self._send({"type": "http.response.start", "status": self.status, "headers": fields})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
         self._complete()
 
@@ -126,8 +114,10 @@ class HttpFlow(Flow):
     def _noticed(self, pending: asyncio.Future[Message]) -> None:
         if pending.cancelled():
             return
-        if pending.exception() is not None or pending.result()["type"] != "http.request":
+        if pending.exception() is not None:
             self._lose_client()
+        elif pending.result()["type"] != "http.request":
+            self._lose_client(pending.result().get(PROBLEM))
 
     async def _overflow(self) -> Message:
         self._ending = TOO_LARGE
@@ -144,7 +134,10 @@ class HttpFlow(Flow):
         self._length = _UNKNOWN if length is None else _declared(length)
         self.status = status
         self._mute = self.method == "HEAD" or status in _WITHOUT_BODY
-        self._filters = self._released()
+        try:
+            self._filters = released(self, self._plan)
+        except Exception as error:
+            raise self._spoiled(error) from error
         if self._mute or self._filters:
             self._length = _UNKNOWN
             if self._filters or status in _WITHOUT_BODY:
@@ -152,16 +145,13 @@ class HttpFlow(Flow):
         return {"type": "http.response.start", "status": status, "headers": self.fields}
 
     def _changed(self, message: Message, *, last: bool) -> Message:
-        body = message.get("body", b"")
-        if self._mute:
-            body = b""
-        for part in () if self._mute else self._filters:
-            body = part.feed(body) + part.end() if last else part.feed(body)
+        body = b""
+        if not self._mute:
+            try:
+                body = filtered(self._filters, message.get("body", b""), last=last)
+            except Exception as error:
+                raise self._spoiled(error) from error
         return {"type": "http.response.body", "body": body, "more_body": not last}
-
-    def _released(self) -> Sequence[BodyFilter]:
-        pipeline = self.pipeline
-        return release(self._plan.responses if pipeline is None else pipeline.responses, self)
 
 
 class TellingHttpFlow(HttpFlow):

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micro.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+logger = logging.getLogger("micro.gateway")
+
 Document = dict[str, Any]
+
+Reached: TypeAlias = "Callable[[str, str, str], str | None]"
 
 _METHODS = frozenset({"delete", "get", "head", "options", "patch", "post", "put", "trace"})
 _COMPONENTS = "#/components/"
 
 
-def merged(documents: Mapping[str, Document], owner: Callable[[str, str], str | None]) -> Document:
+def merged(documents: Mapping[str, Document], reach: Reached) -> Document:
     """One OpenAPI 3.1 document: what a client can reach through the gateway, with a tag for each service.
 
-    `owner(method, path)` names the service that a request is routed to; operations of others are left out. Components
+    `reach(service, method, path)` tells the path by which a client reaches an operation; others are left out. Components
     that differ but have one name are told apart by the service's name in front, equal ones are shared. The documents
-    are not changed.
+    are not changed. One that is malformed is left out, which is logged.
     """
-    whole: Document = {
+    whole, operations = _empty(), set[str]()
+    for service, document in sorted(documents.items()):
+        try:  # by itself, as the whole is not to have half of it
+            _merge(_empty(), set(), service=service, document=document, reach=reach)
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            logger.warning("the OpenAPI document of %s is malformed and left out: %s", service, error)
+            continue
+        _merge(whole, operations, service=service, document=document, reach=reach)
+    return whole
+
+
+def _empty() -> Document:
+    return {
         "openapi": "3.1.0",
         "info": {"title": "micro", "version": __version__},
         "servers": [{"url": "/"}],
@@ -30,17 +47,19 @@ def merged(documents: Mapping[str, Document], owner: Callable[[str, str], str | 
         "paths": {},
         "components": {},
     }
-    operations: set[str] = set()
-    for service, document in sorted(documents.items()):
-        names = _adopt(whole["components"], service, document.get("components", {}))
-        tag: Document = {"name": service}
-        description = document.get("info", {}).get("description")
-        whole["tags"].append(tag | ({"description": description} if description else {}))
-        for path, item in _reachable(document, service, owner):
-            for operation in _operations(item):
-                _attribute(operation, service, document, operations)
-            whole["paths"].setdefault(path, {}).update(_renamed(item, names))
-    return whole
+
+
+def _merge(
+    whole: Document, operations: set[str], *, service: str, document: Document, reach: Reached
+) -> None:
+    names = _adopt(whole["components"], service, document.get("components", {}))
+    tag: Document = {"name": service}
+    description = document.get("info", {}).get("description")
+    whole["tags"].append(tag | ({"description": description} if description else {}))
+    for path, item in _reachable(document, service, reach):
+        for operation in _operations(item):
+            _attribute(operation, service, document, operations)
+        whole["paths"].setdefault(path, {}).update(_renamed(item, names))
 
 
 def _adopt(components: Document, service: str, theirs: Document) -> dict[tuple[str, str], str]:
@@ -76,23 +95,22 @@ def _free(taken: Collection[str], name: str) -> str:
     return name
 
 
-def _reachable(
-    document: Document, service: str, owner: Callable[[str, str], str | None]
-) -> Iterator[tuple[str, Document]]:
+def _reachable(document: Document, service: str, reach: Reached) -> Iterator[tuple[str, Document]]:
     """The path items, as copies, with just the operations that are routed to the service.
 
     Parameters of the whole path become the operations' own: another service may share the path.
     """
     for path, item in document.get("paths", {}).items():
-        kept: Document = {
-            key: _copy(value)
-            for key, value in item.items()
-            if (owner(key.upper(), path) == service if key in _METHODS else key != "parameters")
-        }
-        for operation in _operations(kept):
-            _give_parameters(operation, item.get("parameters", []))
-        if _METHODS & kept.keys():
-            yield path, kept
+        found: dict[str, Document] = {}
+        for key in _METHODS.intersection(item):
+            outside = reach(service, key.upper(), path)
+            if outside is not None:
+                found.setdefault(outside, {})[key] = _copy(item[key])
+        about = {key: _copy(value) for key, value in item.items() if key not in {*_METHODS, "parameters"}}
+        for outside, operations in found.items():
+            for operation in operations.values():
+                _give_parameters(operation, item.get("parameters", []))
+            yield outside, {**about, **{key: operations[key] for key in item if key in operations}}
 
 
 def _operations(item: Document) -> Iterator[Document]:

@@ -8,7 +8,7 @@ slash more than usual stays a slash more. Paths that another reader could take f
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from micro.errors import MicroError
 
@@ -60,3 +60,8 @@ def decoded(path: bytes) -> bytes:
 def _decode_unreserved(escape: re.Match[bytes]) -> bytes:
     byte = bytes.fromhex(escape[1].decode("ascii"))
     return byte if byte in _UNRESERVED else escape[0]
+
+
+def encoded(path: str) -> bytes:
+    """A path on the wire, where a server gives it decoded only."""
+    return quote(path, safe="/:@!$&'()*+,;=-._~").encode("ascii")

@@ -1,11 +1,20 @@
 """A route's policies, compiled into flat tuples of their methods.
 
-A **policy** is an object with up to two methods. `on_request(exchange)` returns nothing to let the request go on, an
-`Answer` to end it, or an awaitable of either when it has to wait. `on_response(exchange)` sees the answer's status and
-header (`exchange.status`, `exchange.fields`), whoever gave it, and may return a body filter.
+A **policy** is an object with up to three methods. `on_request(exchange)` returns nothing to let the request go on, an
+`Answer` to end it, or an awaitable of either when it has to wait: within the route's time, which counts from the request
+on, and as long as the client is there. `on_response(exchange)` sees the answer's status and header (`exchange.status`,
+`exchange.fields`), whoever gave it, and may return a body filter. `on_end(exchange)` is called once, when the exchange
+has ended and is recorded.
 
 The order of a request is fixed, and not the configuration's to change: id and trace, form of the request, host, CORS
-preflight; the route; size limit, limit per address, authentication. Answers pass the policies the other way round.
+preflight; the route; size limit, limits per address, authentication, authorization, limits per user or key, changes of
+path and header, policies of the user's own; the upstream. Answers pass the policies the other way round.
+
+A policy whose `on_request` reads nothing but the request's head may say so by an attribute `by_head`. It must write
+nothing into the exchange either (but for the ones here, whose writing `Way` repeats); a head that it has let pass once is
+not shown to it again. Likewise, of `on_response`: `steady` says that it makes the same of the same answer for the same
+policies and scheme, and asks for no filter; `adds` that it does nothing but append to the answer's fields, whatever is
+among them. The class itself has to say so; what a class that it stems from says doesn't count.
 """
 
 from __future__ import annotations
@@ -18,13 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from micro.gateway.exchange import Exchange
+    from micro.gateway.plan import Plan
+    from micro.gateway.upstream.direct import DirectUpstream
     from micro.gateway.upstream.ports import Upstream
 
 Verdict: TypeAlias = "Answer | Awaitable[Answer | None] | None"
 OnRequest: TypeAlias = "Callable[[Exchange], Verdict]"
 OnResponse: TypeAlias = "Callable[[Exchange], BodyFilter | None]"
+OnEnd: TypeAlias = "Callable[[Exchange], None]"
 Policy: TypeAlias = Any
-"""An object with `on_request`, `on_response` or both, and a `__str__` that says what it does, for `explain`."""
+"""An object with `on_request`, `on_response`, `on_end` or some of them, and a `__str__` that says what it does, for `explain`."""
+
+_OWN = "micro.gateway.policies."
 
 
 class BodyFilter(Protocol):
@@ -39,10 +53,38 @@ class BodyFilter(Protocol):
         ...
 
 
+class Way:
+    """What the policies that read a request's head alone, and the routes, have found for one head under one plan."""
+
+    __slots__ = ("body_limit", "form", "pipeline", "plan", "via")
+
+    def __init__(self, exchange: Exchange, pipeline: Pipeline, plan: Plan) -> None:
+        """`exchange` has passed all of `plan`."""
+        self.plan = plan
+        self.pipeline = pipeline
+        self.form = exchange.form
+        self.via = exchange.via
+        self.body_limit = exchange.body_limit
+
+
 class Pipeline:
     """What happens to the requests of one route. Immutable."""
 
-    __slots__ = ("policies", "requests", "responses", "service", "timeout", "upstream")
+    __slots__ = (
+        "adding",
+        "asked",
+        "blamed",
+        "direct",
+        "ends",
+        "foreign",
+        "policies",
+        "requests",
+        "responses",
+        "service",
+        "steady",
+        "timeout",
+        "upstream",
+    )
 
     def __init__(
         self,
@@ -52,16 +94,52 @@ class Pipeline:
         upstream: Upstream,
         service: str,
         timeout: float,
+        short: bool = True,
     ) -> None:
-        """`before` are the policies that a request has passed when its route is known; answers pass them all."""
+        """`before` are the policies that a request has passed when its route is known; answers pass them all.
+
+        `short`: whether the upstream's short path is taken where it has one.
+        """
         self.policies = tuple(policies)
         self.requests = methods(policies, "on_request")
+        self.asked: tuple[OnRequest, ...] = methods(
+            [policy for policy in (*before, *policies) if not _says(policy, "by_head")], "on_request"
+        )
+        """What is left to ask where a request's head has passed everything before."""
         self.responses = methods((*before, *policies), "on_response")[::-1]
+        self.ends: tuple[OnEnd, ...] = methods((*before, *policies), "on_end")
+        """Told when an exchange has ended."""
+        self.foreign = not all(type(policy).__module__.startswith(_OWN) for policy in (*before, *policies))
+        """Whether a policy of somebody else's is among them: what it writes into an answer is checked before it is sent."""
+        self.steady, adding = _divided((*before, *policies))
+        self.adding: tuple[OnResponse, ...] | None = None if self.foreign else adding
+        """What is left to do with an answer's head that the steady policies have seen before; nothing where it must be seen
+        by all."""
         self.upstream = upstream
+        self.direct: DirectUpstream | None = upstream if short and hasattr(upstream, "start") else None  # type: ignore[assignment] # what `start` tells
+        """The upstream, where requests may go to it by the short path."""
         self.service = service
         """The service's name; empty where the gateway answers itself."""
+        self.blamed = service or "an endpoint of the gateway's own"
+        """What the log says that an answer is missing from."""
+        if hasattr(upstream, "middleware"):
+            self.blamed += ", or middleware in front of it,"
         self.timeout = timeout
         """Seconds for the whole exchange; 0 for no limit."""
+
+
+def _divided(policies: Sequence[Policy]) -> tuple[tuple[OnResponse, ...], tuple[OnResponse, ...] | None]:
+    """The steps of an answer that are the same each time, and those that only add; no second where others are among them."""
+    answering = [policy for policy in reversed(policies) if hasattr(policy, "on_response")]
+    steady = [policy for policy in answering if _says(policy, "steady")]
+    adding = [policy for policy in answering if _says(policy, "adds")]
+    apart = len(steady) + len(adding) == len(answering)
+    return methods(steady, "on_response"), methods(adding, "on_response") if apart else None
+
+
+def _says(policy: Policy, name: str) -> bool:
+    """What a policy's own class says, and no class that it stems from: who changes a method has to say it again."""
+    return bool(vars(type(policy)).get(name))
 
 
 def methods(policies: Sequence[Policy], name: str) -> tuple[Any, ...]:
@@ -74,10 +152,17 @@ def admit(checks: tuple[OnRequest, ...], exchange: Exchange) -> Verdict:
     for check in checks:
         verdict = check(exchange)
         if verdict is not None:
-            if verdict.__class__ is Answer:
-                return verdict
-            return _wait(verdict, checks[checks.index(check) + 1 :], exchange)  # type: ignore[arg-type] # no Answer: an awaitable
+            return going_on(verdict, check, checks, exchange)
     return None
+
+
+def going_on(
+    verdict: Verdict, check: OnRequest, checks: tuple[OnRequest, ...], exchange: Exchange
+) -> Verdict:
+    """What comes of all the `checks` where this one of them says something."""
+    if isinstance(verdict, Answer) or verdict is None:
+        return verdict
+    return _wait(verdict, checks[checks.index(check) + 1 :], exchange)
 
 
 async def _wait(
@@ -85,6 +170,8 @@ async def _wait(
 ) -> Answer | None:
     answer = await verdict
     if answer is not None:
+        if not isinstance(answer, Answer):
+            raise TypeError(f"a policy answered with {type(answer).__name__} instead of an Answer")
         return answer
     later = admit(rest, exchange)
     return await later if later is not None and not isinstance(later, Answer) else later

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from micro.gateway.routes import METHODS
@@ -10,22 +12,55 @@ from micro.telemetry.access import AccessRecord
 if TYPE_CHECKING:
     from micro.clock import Clock
     from micro.gateway.exchange import Exchange
+    from micro.gateway.pipeline import OnEnd
     from micro.telemetry.access import AccessLog
     from micro.telemetry.metrics import Distribution, Metrics, Series
 
+_FRESH = 0.0005
+"""Seconds for which a reading of the wall clock is good enough for the log."""
+
+logger = logging.getLogger("micro.gateway")
+
 
 class Recorder:
-    """Writes access records and counts: `micro_gateway_requests_total`, `micro_gateway_request_seconds`.
+    """Writes access records, counts, and tells policies that an exchange has ended.
 
-    The label `service` is the upstream's name, or `gateway` where no route was found or an endpoint answered.
-    `micro_gateway_errors_total` counts the answers that the gateway gave in a service's place, and those broken off.
+    `micro_gateway_requests_total` and `micro_gateway_request_seconds` say how many and how long, and
+    `micro_gateway_received_bytes_total` and `micro_gateway_sent_bytes_total` how large the bodies were. The label
+    `service` is the upstream's name, or `gateway` where no route was found or an endpoint answered.
+    `micro_gateway_errors_total` counts the answers that the gateway gave in a service's place, refusals above all, and
+    those broken off; `micro_gateway_in_flight` is how many requests are under way. No label has a value that a client
+    could make up.
     """
 
-    __slots__ = ("_clock", "_counts", "_failures", "_log", "_seconds", "_series")
+    __slots__ = (
+        "_clock",
+        "_counts",
+        "_ended",
+        "_errors",
+        "_failures",
+        "_moment",
+        "_monotonic",
+        "_received",
+        "_seconds",
+        "_sent",
+        "_series",
+        "_stale",
+        "begun",
+        "log",
+    )
 
-    def __init__(self, log: AccessLog, metrics: Metrics, clock: Clock) -> None:
-        self._log = log
+    def __init__(self, log: AccessLog | None, metrics: Metrics, clock: Clock) -> None:
+        self.log = log
+        """Nothing: no log is kept."""
+        self.begun = 0
+        """How many exchanges came; who admits one counts it."""
+        self._ended = 0
         self._clock = clock
+        self._monotonic = clock.monotonic
+        self._moment = clock.now()
+        self._stale = float("-inf")
+        """When the wall clock has to be read again."""
         self._counts = metrics.counter(
             "micro_gateway_requests_total",
             "Requests answered at the gateway.",
@@ -34,44 +69,101 @@ class Recorder:
         self._seconds = metrics.histogram(
             "micro_gateway_request_seconds", "From request to the end of the answer.", ("service",)
         )
-        self._failures = metrics.counter(
-            "micro_gateway_errors_total", "Answers in a service's place, by RFC 9209 error type.", ("error",)
+        self._received = metrics.counter(
+            "micro_gateway_received_bytes_total", "Bytes of requests' bodies.", ("service",)
         )
-        self._series: dict[tuple[str, str, int], tuple[Series, Distribution]] = {}
+        self._sent = metrics.counter(
+            "micro_gateway_sent_bytes_total", "Bytes of answers' bodies.", ("service",)
+        )
+        self._failures = metrics.counter(
+            "micro_gateway_errors_total",
+            "Answers in a service's place, by status and RFC 9209 error type.",
+            ("service", "status", "error"),
+        )
+        metrics.gauge("micro_gateway_in_flight", "Requests under way.").labels().watch(self._in_flight)
+        self._series: dict[tuple[str, str, int], tuple[Series, Distribution, Series, Series]] = {}
+        self._errors: dict[tuple[str, int, str], Series] = {}
 
-    def record(self, exchange: Exchange) -> None:
-        """Keep what there is to say about an exchange that has ended."""
-        seconds = self._clock.monotonic() - exchange.started
+    def record(self, exchange: Exchange, ends: tuple[OnEnd, ...] = ()) -> None:
+        """Keep what there is to say about an exchange that has ended: once for each that was admitted.
+
+        `ends` are the hooks of the plan, for an exchange that found no route.
+        """
+        monotonic = self._monotonic
+        now = monotonic()
+        seconds = now - exchange.started
+        self._ended += 1
         pipeline = exchange.pipeline
-        upstream = pipeline.service if pipeline is not None else ""
-        self._log.write(
+        if pipeline is None:
+            upstream = ""
+        else:
+            upstream, ends = pipeline.service, pipeline.ends
+        for hook in ends:
+            try:
+                hook(exchange)
+            except Exception:
+                logger.exception("a policy failed at the end of a request")
+        if self.log is not None:
+            if now >= self._stale:
+                self._moment, self._stale = self._clock.now(), now + _FRESH
+            self._write(self.log, exchange, upstream, seconds=seconds)
+        key = (upstream, exchange.method, exchange.status)
+        requests, spans, received, sent = self._series.get(key) or self._look_up(key)
+        requests.amount += 1.0
+        spans.counts[bisect_left(spans.bounds, seconds)] += 1
+        spans.total += seconds
+        if exchange.received:
+            received.amount += exchange.received
+        sent.amount += exchange.sent
+        if exchange.error:
+            self._count_error((upstream, exchange.status, exchange.error))
+
+    def _write(self, log: AccessLog, exchange: Exchange, upstream: str, *, seconds: float) -> None:
+        """Everything by its place: a record is made in a fifth of the time that names would take."""
+        identity, waited = exchange.identity, exchange.upstream_seconds
+        log.write(
             AccessRecord(
-                time=self._clock.now(),
-                request_id=exchange.request_id,
-                correlation_id=exchange.correlation_id,
-                method=exchange.method,
-                path=exchange.path.decode("latin-1"),
-                status=exchange.status,
-                duration_ms=int(seconds * 1_000_000) / 1000,
-                trace_id=exchange.traceparent[3:35],
-                client=exchange.client,
-                bytes=exchange.sent,
-                upstream=upstream,
+                self._moment,
+                exchange.request_id,
+                exchange.correlation_id,
+                exchange.method,
+                exchange.path.decode("latin-1"),
+                exchange.status,
+                int(seconds * 1_000_000) / 1000,
+                "gateway",
+                exchange.traceparent[3:35],
+                exchange.client,
+                exchange.sent,
+                upstream,
+                exchange.received,
+                exchange.error,
+                exchange.instance,
+                exchange.tries,
+                int(waited * 1_000_000) / 1000 if waited else None,
+                "" if identity is None else identity.subject,
             )
         )
-        key = (upstream, exchange.method, exchange.status)
-        series = self._series.get(key) or self._look_up(key)
-        series[0].inc()
-        series[1].observe(seconds)
-        if exchange.error:
-            self._failures.labels(exchange.error).inc()
 
-    def _look_up(self, key: tuple[str, str, int]) -> tuple[Series, Distribution]:
+    def _look_up(self, key: tuple[str, str, int]) -> tuple[Series, Distribution, Series, Series]:
         upstream, method, status = key
         service = upstream or "gateway"
         known = method in METHODS
-        counter = self._counts.labels(service, method if known else "other", str(status))
-        series = (counter, self._seconds.labels(service))
+        series = (
+            self._counts.labels(service, method if known else "other", str(status)),
+            self._seconds.labels(service),
+            self._received.labels(service),
+            self._sent.labels(service),
+        )
         if known:  # a stranger's methods fill no table
             self._series[key] = series
         return series
+
+    def _count_error(self, key: tuple[str, int, str]) -> None:
+        series = self._errors.get(key)
+        if series is None:
+            upstream, status, error = key
+            series = self._errors[key] = self._failures.labels(upstream or "gateway", str(status), error)
+        series.inc()
+
+    def _in_flight(self) -> float:
+        return self.begun - self._ended

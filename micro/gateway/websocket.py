@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from micro.gateway.flow import BEGUN, NOTHING_SENT, Flow
+from micro.gateway.guard import own_answer, released
 from micro.gateway.headers import returned
-from micro.gateway.pipeline import release
 from micro.gateway.upstream.local import DENIAL
 from micro.gateway.upstream.ports import UpstreamError
 
@@ -54,15 +54,14 @@ class WebSocketFlow(Flow):
 
     async def give(self, answer: Answer) -> None:
         """See `Flow.give`."""
-        self.status, self.fields = answer.status, list(answer.headers)
         if DENIAL in self.scope.get("extensions", ()):
-            self._release()
-            head = {"status": answer.status, "headers": self.fields}
+            body = own_answer(answer, self, self._plan)
+            head = {"status": self.status, "headers": self.fields}
             await self._send({"type": "websocket.http.response.start", **head})
-            await self._send({"type": "websocket.http.response.body", "body": answer.body})
-            self.sent = len(answer.body)
+            await self._send({"type": "websocket.http.response.body", "body": body})
+            self.sent = len(body)
         else:
-            self.status = 403
+            self.status, self.fields = 403, []
             await self._send({"type": "websocket.close"})
         self._complete()
 
@@ -79,13 +78,11 @@ class WebSocketFlow(Flow):
             raise UpstreamError("http_protocol_error", f"{kind} before the handshake")
         self.status = message.get("status", 101)
         self.fields, _ = returned(message.get("headers", ()))
-        self._release()
+        try:
+            released(self, self._plan)
+        except Exception as error:
+            raise self._spoiled(error) from error
         self._progress = BEGUN
         if kind == "websocket.accept":
             self._stop_timing()
         return {**message, "headers": self.fields}
-
-    def _release(self) -> None:
-        """Show the head to the policies. A handshake has no body to filter."""
-        pipeline = self.pipeline
-        release(self._plan.responses if pipeline is None else pipeline.responses, self)

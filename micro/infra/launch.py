@@ -50,11 +50,12 @@ def main(lock: str, kind: str, *command: str) -> int:
     if kind == "ordinary" and os.geteuid() == 0 and not become_ordinary():
         return NOT_ORDINARY
     if held is not None:
-        if os.fork():
+        child = os.fork()
+        if child:  # the note is there before anybody is told that it runs
+            os.ftruncate(held, 0)
+            os.pwrite(held, f"{child}\n".encode(), 0)
             return 0
         os.setsid()
-        os.ftruncate(held, 0)
-        os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
         os.set_inheritable(held, True)
     return os.execvp(command[0], command)  # noqa: S606 # that is the point: the command takes this process's place
 

@@ -54,12 +54,31 @@ class Local:
 
         Where one fails, those that this call has started are stopped again. Raises `MicroError`.
         """
-        wanted = [name for name in NAMES if not names or name in names]
-        for name in names:
-            _known(name)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        wanted = _wanted(names)
+        self._note(set(self._borrowed).difference(wanted))  # they have come to stay
         if self._fresh:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(self._used, msgspec.json.encode(self._use))
+        return await self._start(wanted, tell)
+
+    async def borrow(self, names: Collection[str], tell: Callable[[str], None]) -> list[str]:
+        """Start those of `names` that don't run, until `give_back`; the names of those that were started.
+
+        Kept on the disk: what somebody borrowed and left behind, killed, is given back by whoever comes next. Raises as
+        `up` does.
+        """
+        wanted = _wanted(names)
+        idle = {name for name in wanted if not self._elsewhere(name) and self.server(name).pid is None}
+        self._note({*self._borrowed, *idle})
+        return await self._start(wanted, tell)
+
+    async def give_back(self) -> list[str]:
+        """Stop what was borrowed and runs; the names. Idempotent."""
+        borrowed = self._borrowed
+        return await self.down(borrowed) if borrowed else []
+
+    async def _start(self, wanted: Collection[str], tell: Callable[[str], None]) -> list[str]:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own = [name for name in wanted if not self._elsewhere(name)]
         results = await asyncio.gather(
             *(self.server(name).start(tell) for name in own), return_exceptions=True
@@ -73,10 +92,9 @@ class Local:
 
     async def down(self, names: Collection[str] = ()) -> list[str]:
         """Stop those of `names` (none: all) that run; their names."""
-        for name in names:
-            _known(name)
-        own = [name for name in NAMES if (not names or name in names) and not self._elsewhere(name)]
+        own = [name for name in _wanted(names) if not self._elsewhere(name)]
         stopped = await asyncio.gather(*(self.server(name).stop() for name in own))
+        self._note(set(self._borrowed).difference(own))
         return [name for name, ran in zip(own, stopped, strict=True) if ran]
 
     def status(self) -> list[dict[str, Any]]:
@@ -128,6 +146,29 @@ class Local:
     def _elsewhere(self, name: str) -> bool:
         return "://" in self._use.get(name, "")
 
+    def is_own(self, port: str) -> bool:
+        """Whether the server for this key of a profile is one of this folder's, not one that `use` names."""
+        return not self._elsewhere(server_for(port))
+
+    @property
+    def _borrowed(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+            return [
+                name for name in msgspec.json.decode(self._loan.read_bytes(), type=list[str]) if name in NAMES
+            ]
+        return []
+
+    def _note(self, borrowed: Collection[str]) -> None:
+        if borrowed:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self._loan, msgspec.json.encode(sorted(borrowed)))
+        else:
+            self._loan.unlink(missing_ok=True)
+
+    @property
+    def _loan(self) -> Path:
+        return self.folder / "borrowed.json"
+
     @property
     def _used(self) -> Path:
         return self.folder / "use.json"
@@ -146,6 +187,18 @@ def parse_use(text: str) -> tuple[str, str]:
             f"--use {text}: write SERVER=URL, or SERVER=PATH to a program or folder of this machine"
         )
     return name, where
+
+
+def server_for(port: str) -> str:
+    """The name of the server for a key of a profile: `postgres` for `store`."""
+    return next(name for name, key in _PORTS.items() if key == port)
+
+
+def _wanted(names: Collection[str]) -> list[str]:
+    """All for none. Raises `NotFound`."""
+    for name in names:
+        _known(name)
+    return [name for name in NAMES if not names or name in names]
 
 
 def _known(name: str) -> type[Server]:

@@ -147,7 +147,12 @@ class Server(ABC):
                 stderr=log,
                 cwd=self.folder,
             )
-            code = await process.wait()
+            ending = asyncio.ensure_future(process.wait())
+            try:
+                code = await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await ending  # or it would come to life when nobody looks any more
+                raise
         if code == launch.NOT_ORDINARY:
             raise ServerFailed(
                 f"{self.name} refuses to run as root, and this system lets root be nobody else; run as an ordinary user"

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from micro.bus.codec import encode
 from micro.bus.origin import Origin
@@ -29,6 +29,12 @@ _TYPES = {
     "stopped": "InstanceStoppedEvent",
     "healthy": "InstanceHealthyEvent",
     "unhealthy": "InstanceUnhealthyEvent",
+    "ejected": "InstanceEjectedEvent",
+    "returned": "InstanceReturnedEvent",
+    "opened": "BreakerOpenedEvent",
+    "closed": "BreakerClosedEvent",
+    "panic": "PanicStartedEvent",
+    "calm": "PanicEndedEvent",
 }
 
 
@@ -41,9 +47,19 @@ class Announcer:
         self._waiting: deque[Message] = deque(maxlen=_MOST_WAITING)
         self._news = asyncio.Event()
 
-    def tell(self, service: str, what: str) -> None:
-        """Queue one event: `what` is started, stopped, healthy or unhealthy. The service is its key."""
-        data = {"service": service, "instance": f"{service}-1", "pid": os.getpid()}
+    def tell(self, service: str, what: str, *, pid: int | None = None, instance: str = "") -> None:
+        """Queue one event about an instance: started, stopped, healthy or unhealthy. The service is its key.
+
+        `pid` is this process's, and `instance` the service's only one, unless given.
+        """
+        self._queue(service, what, {"instance": instance or f"{service}-1", "pid": pid or os.getpid()})
+
+    def tell_of(self, service: str, instance: str, what: str) -> None:
+        """Queue what a cluster says of one of its instances, or, without one, of all (see `Cluster`)."""
+        self._queue(service, what, {"instance": instance} if instance else {})
+
+    def _queue(self, service: str, what: str, details: dict[str, Any]) -> None:
+        data = {"service": service, **details}
         self._waiting.append(encode(self._origin.event(TOPIC, _TYPES[what], data, key=service)))
         self._news.set()
 

@@ -14,17 +14,19 @@ from micro.bus.events import Events
 from micro.clock import SystemClock
 from micro.errors import MicroError
 from micro.gateway.app import Gateway
+from micro.gateway.deadlines import Wheel
 from micro.gateway.upstream.caller import LocalCaller
 from micro.gateway.upstream.local import LocalUpstream
 from micro.ids import new_id
 from micro.load import load_stack
 from micro.runtime.announce import Announcer
-from micro.runtime.health import HealthBoard
+from micro.runtime.health import DEGRADED, HEALTHY, VERDICTS, HealthBoard
 from micro.runtime.inprocess import ask
 from micro.runtime.instance import Instance
 from micro.runtime.keys import StackKeys
 from micro.runtime.settings import ALL, Choice
 from micro.runtime.system import Hosted, Shared, System
+from micro.security.peers import TrustedPeers
 from micro.security.sources import ServiceKeys
 from micro.security.tokens import TokenVerifier
 from micro.service import Resources
@@ -36,13 +38,16 @@ from micro.web.problems import Problem, problem_response
 from micro.web.wrap import ServiceApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp
 
     from micro.clock import Clock
     from micro.config import Config
+    from micro.gateway.upstream.network import NetworkUpstream
+    from micro.load import LoadedStack
     from micro.profile import Profile
+    from micro.runtime.remote import Remote
     from micro.security.sources import KeySource
     from micro.service import Caller, Service
     from micro.stack import Stack
@@ -69,35 +74,34 @@ def assemble(
     Raises `ConfigurationError`, `NotFound` and `MissingExtra`, each with what to do.
     """
     chosen = choice.of(config.stack)
-    registry.require_supported(profile)
-    registry.require_supported_members(chosen)
     clock = clock or SystemClock()
     began = clock.now().timestamp()
     loaded = load_stack(chosen, services)
     shared = _share(config, profile, stack=loaded.stack, clock=clock, create=create)
-    hosted = {
-        member.name: _host(shared, member.name, loaded.services[member.name], create)
-        for member in loaded.stack.members
-    }
+    hosted = _hosts(shared, loaded, create)
     announcer = Announcer(shared.bus, clock=shared.clock)
+    wheel, metrics = Wheel(clock), Metrics()
     board = HealthBoard(
         {name: each.is_well for name, each in hosted.items()}, clock=shared.clock, changed=announcer.tell
     )
+
+    def announce(service: str, instance: str, state: str) -> None:
+        if not (
+            remotes[service].own and state in VERDICTS
+        ):  # whoever runs those instances tells that of them
+            announcer.tell_of(service, instance, state)
+        board.look()
+
+    remotes = _remotes(shared, announce, wheel=wheel, metrics=metrics)
+    for name, remote in remotes.items():
+        board.follow(name, remote.verdict)
+    watch_cache(shared.cache, board, metrics)
     access_log = AccessLog(loaded.stack.state / "logs" / "access.log", clock=shared.clock)
-    gateway = Gateway(
-        loaded.stack.gateway,
-        upstreams=shared.upstreams,
-        verifier=shared.verifier,
-        window=shared.cache,
-        clock=shared.clock,
-        access_log=access_log,
-        health=board.read,
-        documents=partial(_documents, shared.upstreams),
-    )
     return System(
         shared=shared,
         services=hosted,
-        gateway=gateway,
+        remotes=remotes,
+        gateway=_gateway(shared, access_log=access_log, board=board, wheel=wheel, metrics=metrics),
         access_log=access_log,
         announcer=announcer,
         board=board,
@@ -129,9 +133,11 @@ def build_instance(shared: Shared, service: Service, store: Store | None) -> Ins
         resources,
         metrics=shared.metrics[service.name],
         ready=instance.unready,
-        hosts=Hosts(gateway.hosts),
+        hosts=shared.hosts,
         metrics_public=gateway.metrics_public,
     )
+    if gateway.trusted_proxies:
+        instance.app.peers = TrustedPeers(gateway.trusted_proxies)
     return instance
 
 
@@ -142,8 +148,8 @@ def _share(config: Config, profile: Profile, *, stack: Stack, clock: Clock, crea
         journal = arguments["journal"] = SqliteJournal(stack.state / "bus.db")
     bus = create("bus", profile.bus, clock=clock, **arguments)
     cache = create("cache", profile.cache, clock=clock)
-    upstreams: dict[str, LocalUpstream] = {}
-    keys = StackKeys(stack.state / "keys", clock=clock)
+    upstreams: dict[str, LocalUpstream | NetworkUpstream] = {}
+    keys = StackKeys(stack.state / "keys", clock=clock, environ=config.environment)
     caller = LocalCaller(upstreams, sign=keys.service_token, clock=clock)
     return Shared(
         config=config,
@@ -156,15 +162,23 @@ def _share(config: Config, profile: Profile, *, stack: Stack, clock: Clock, crea
         keys=keys,
         upstreams=upstreams,
         caller=caller,
-        verifier=TokenVerifier(_key_sources(stack, keys, caller), clock=clock),
+        verifier=_verifier(stack, keys, caller, clock=clock),
+        hosts=Hosts(stack.gateway.hosts, more=stack.gateway.routed_hosts),
         metrics={member.name: Metrics() for member in stack.members},
     )
 
 
-def _key_sources(stack: Stack, keys: StackKeys, caller: Caller) -> Sequence[KeySource]:
-    """Where tokens may come from. The stack itself is always among them: its services prove by its key who they are."""
+def _verifier(stack: Stack, keys: StackKeys, caller: Caller, *, clock: Clock) -> TokenVerifier:
+    """Knows where tokens may come from. The stack itself is always there: its services prove by its key who they are."""
     names = [issuer.removeprefix("service:") for issuer in stack.gateway.issuers if issuer != "stack"]
-    return [keys, *(ServiceKeys(f"micro:{name}", service=name, caller=caller) for name in names)]
+    sources: list[KeySource] = [keys]
+    sources += [ServiceKeys(f"micro:{name}", service=name, caller=caller) for name in names]
+    if not stack.gateway.providers:
+        return TokenVerifier(sources, clock=clock)
+    from micro.security.providers import provided  # noqa: PLC0415 # loaded when first used: most stacks have none
+
+    others, rules = provided(stack.gateway.providers)
+    return TokenVerifier([*sources, *others], clock=clock, rules=rules)
 
 
 def _host(shared: Shared, name: str, service: Service, create: Create) -> Hosted:
@@ -173,8 +187,65 @@ def _host(shared: Shared, name: str, service: Service, create: Create) -> Hosted
     if member.app is None:
         store = create("store", shared.profile.store_url(name, shared.stack.root), clock=shared.clock)
     instance = build_instance(shared, service, store)
-    upstream = shared.upstreams[name] = LocalUpstream(instance)
+    upstream = LocalUpstream(instance)
+    shared.upstreams[name] = upstream
     return Hosted(member=member, store=store, upstream=upstream, instance=instance)
+
+
+def _hosts(shared: Shared, loaded: LoadedStack, create: Create) -> dict[str, Hosted]:
+    """The members that are apps of this process."""
+    return {
+        member.name: _host(shared, member.name, loaded.services[member.name], create)
+        for member in loaded.stack.members
+        if member.name in loaded.services
+    }
+
+
+def _remotes(
+    shared: Shared, announce: Callable[[str, str, str], None], *, wheel: Wheel, metrics: Metrics
+) -> dict[str, Remote]:
+    """The members that are no app of this process, among the upstreams, too."""
+    members = [each for each in shared.stack.members if each.command or each.url is not None]
+    if not members:
+        return {}
+    from micro.runtime.remote import Remote  # noqa: PLC0415 - loaded by the stacks that have such members
+
+    root = shared.stack.root
+    sign = partial(shared.keys.service_token, next(iter(shared.upstreams), "gateway"))
+    remotes = {
+        each.name: Remote(each, root=root, wheel=wheel, metrics=metrics, announce=announce, sign=sign)
+        for each in members
+    }
+    shared.upstreams.update((name, remote.upstream) for name, remote in remotes.items())
+    return remotes
+
+
+def watch_cache(cache: Any, board: HealthBoard, metrics: Metrics) -> None:
+    """Tell, in health and metrics, while a cache on a server is out of reach: each gateway counts for itself then."""
+    if hasattr(cache, "degraded"):
+        board.watch("cache", lambda: DEGRADED if cache.degraded else HEALTHY)
+        gauge = metrics.gauge("micro_cache_degraded", "1 while limits are counted by this gateway alone.")
+        gauge.labels().watch(lambda: float(cache.degraded))
+
+
+def _gateway(
+    shared: Shared, *, access_log: AccessLog, board: HealthBoard, wheel: Wheel, metrics: Metrics
+) -> Gateway:
+    return Gateway(
+        shared.stack.gateway,
+        upstreams=shared.upstreams,
+        verifier=shared.verifier,
+        window=shared.cache,
+        clock=shared.clock,
+        access_log=access_log,
+        health=board.read,
+        documents=partial(_documents, shared.upstreams, board.verdicts),
+        metrics=metrics,
+        wheel=wheel,
+        signer=shared.keys,
+        root=shared.stack.root,
+        source=shared.stack.source,
+    )
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -183,13 +254,16 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
         await problem_response(Problem(404))(scope, receive, send)
 
 
-async def _documents(upstreams: Mapping[str, LocalUpstream]) -> dict[str, dict[str, Any]]:
-    """The OpenAPI document of each service that gives one now."""
-    found = await asyncio.gather(*(_document(upstream) for upstream in upstreams.values()))
-    return {name: document for name, document in zip(upstreams, found, strict=True) if document}
+async def _documents(
+    upstreams: Mapping[str, LocalUpstream | NetworkUpstream], verdicts: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """The OpenAPI document of each healthy service that gives one now."""
+    names = [name for name in upstreams if verdicts[name] == HEALTHY]
+    found = await asyncio.gather(*(_document(upstreams[name]) for name in names))
+    return {name: document for name, document in zip(names, found, strict=True) if document}
 
 
-async def _document(upstream: LocalUpstream) -> dict[str, Any] | None:
+async def _document(upstream: LocalUpstream | NetworkUpstream) -> dict[str, Any] | None:
     try:
         reply = await ask(upstream.call, "GET", "/openapi.json", timeout=_DOCUMENT_SECONDS)
         document = reply.json() if reply.status == 200 else None

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import socket
 import sqlite3
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from micro import registry
+from micro.clock import SystemClock
 from micro.errors import CallError, ConfigurationError, MicroError, StackNotRunning, StoreUnavailable
 from micro.load import load_stack
+from micro.runtime.finding import Finding
 from micro.store.sqlite_version import SOUND, dotted, library_warning, require_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from micro.config import Config
     from micro.runtime.session import Session
+    from micro.stack import Member
 
 ENOUGH_FILES = 1024
 """File descriptors: one a connection, and some for databases and logs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    check: str
-    state: Literal["ok", "warn", "fail"]
-    detail: str
-    advice: str = ""
-    """What to do, where something is to be done."""
 
 
 def examine(session: Session) -> Iterator[Finding]:
@@ -48,6 +42,8 @@ def examine(session: Session) -> Iterator[Finding]:
         except MicroError as error:
             yield Finding(name, "fail", str(error), "mend it; micro profile show prints what is in effect")
             break
+    else:
+        yield from _check_servers(session)
     yield from _check_running(session)
 
 
@@ -107,7 +103,6 @@ def _check_configuration(session: Session) -> Finding:
 
 def _check_backends(session: Session) -> Finding:
     profile = session.runnable_profile
-    registry.require_supported_members(session.config.stack)
     urls: dict[registry.Port, str] = {"store": profile.store, "bus": profile.bus, "cache": profile.cache}
     for port, url in urls.items():
         registry.backend_class(port, url)
@@ -118,6 +113,16 @@ def _check_backends(session: Session) -> Finding:
 def _check_services(session: Session) -> Finding:
     members = load_stack(session.config.stack).stack.members
     return Finding("services", "ok", ", ".join(member.name for member in members) or "none")
+
+
+def _check_servers(session: Session) -> list[Finding]:
+    """The lines that a start prints of the servers of its profile."""
+    profile = session.runnable_profile
+    if not profile.servers:
+        return []
+    from micro.runtime.preflight import Preflight  # noqa: PLC0415 - for profiles with servers only
+
+    return asyncio.run(Preflight(profile, load_stack(session.config.stack), clock=session.clock).run())
 
 
 _STAGES: dict[str, Callable[[Session], Finding]] = {
@@ -136,6 +141,7 @@ def _check_running(session: Session) -> Iterator[Finding]:
     except StackNotRunning:
         yield Finding("running stack", "ok", "none")
         yield from _check_ports(session)
+        yield from _check_members(session)
     except ConfigurationError:
         return  # told already
     except CallError as error:
@@ -144,6 +150,7 @@ def _check_running(session: Session) -> Iterator[Finding]:
         well = status == "healthy"
         advice = "" if well else "see: micro health, micro logs"
         yield Finding("running stack", "ok" if well else "fail", f"process {running.pid}, {status}", advice)
+        yield from _check_members(session)
 
 
 def _check_ports(session: Session) -> Iterator[Finding]:
@@ -155,3 +162,51 @@ def _check_ports(session: Session) -> Iterator[Finding]:
     for owner, port in ports.items():
         if port is not None:
             yield check_port(owner, stack.gateway.host, port)
+
+
+def _check_members(session: Session) -> Iterator[Finding]:
+    """The members that are not Python code of this stack: programs that must be there, servers that must answer."""
+    try:
+        stack = load_stack(session.config.stack).stack
+    except MicroError:
+        return  # told already
+    for member in stack.members:
+        if member.command:
+            yield _check_command(member, session.config)
+        for url in member.url or ():
+            yield _check_url(member, url, stack.root)
+
+
+def _check_command(member: Member, config: Config) -> Finding:
+    from micro.runtime.command import launch_of  # noqa: PLC0415 - for stacks that have such members
+
+    check = f"service {member.name}"
+    try:
+        launch = launch_of(member, config.stack, env=config.service_env(member.name), grace=0.0)
+    except ConfigurationError as error:
+        return Finding(check, "fail", str(error), f"mend command under [services.{member.name}]")
+    return Finding(check, "ok", launch.command[0])
+
+
+def _check_url(member: Member, url: str, root: Path) -> Finding:
+    check = f"service {member.name}"
+    asked = f"{url}: GET {member.health}"
+    if reason := asyncio.run(_reason_against(replace(member, url=(url,)), root)):
+        return Finding(check, "warn", f"{asked}: {reason}", "start it, or mend url or health in micro.toml")
+    return Finding(check, "ok", f"{asked} is answered")
+
+
+async def _reason_against(member: Member, root: Path) -> str:
+    """Why the only instance of a member is not well; empty where it is."""
+    from micro.gateway.deadlines import Wheel  # noqa: PLC0415 - for stacks that have such members
+    from micro.runtime.remote import Remote  # noqa: PLC0415 - as above
+    from micro.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
+
+    wheel = Wheel(SystemClock())
+    remote = Remote(member, root=root, wheel=wheel, metrics=Metrics(), announce=lambda *_: None)
+    try:
+        await remote.look()
+        return remote.cluster.instances[0].reason
+    finally:
+        await remote.close()
+        await wheel.close()

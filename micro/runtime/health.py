@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger("micro.runtime.health")
 
 HEALTHY, UNHEALTHY, STARTING = "healthy", "unhealthy", "starting"
+DEGRADED = "degraded"
+"""It serves, but less than it promises."""
+VERDICTS = frozenset({HEALTHY, UNHEALTHY})
+_GOOD = frozenset({HEALTHY, STARTING})
+"""No reason to worry."""
 
 
 class HealthBoard:
-    """The latest verdict per service. `run` asks every `interval` seconds; each change is reported once."""
+    """The latest verdict per service. `run` asks every `interval` seconds; each change is reported once.
+
+    `probes` find out whether a service is well; of those that somebody else looks after, verdicts are read: see `follow`.
+    """
 
     def __init__(
         self,
@@ -28,6 +36,8 @@ class HealthBoard:
         interval: float = 2.0,
     ) -> None:
         self.verdicts: dict[str, str] = dict.fromkeys(probes, STARTING)
+        self._followed: dict[str, Callable[[], str]] = {}
+        self._beside: dict[str, Callable[[], str]] = {}
         self._probes = probes
         self._clock = clock
         self._changed = changed
@@ -35,8 +45,14 @@ class HealthBoard:
         self._news = asyncio.Event()
 
     def read(self) -> Mapping[str, str]:
-        """The verdicts as they stand."""
-        return self.verdicts
+        """The verdicts as they stand, and what is watched besides, where that is not well."""
+        self.look()
+        unwell = {name: verdict for name, read in self._beside.items() if (verdict := read()) != HEALTHY}
+        return {**self.verdicts, **unwell} if unwell else self.verdicts
+
+    def watch(self, name: str, read: Callable[[], str]) -> None:
+        """Show `name`, which is no service, with the verdicts while `read` says it is not well. Nobody waits for it."""
+        self._beside[name] = read
 
     async def run(self) -> None:
         """Ask at once, then again and again. Never returns."""
@@ -47,6 +63,17 @@ class HealthBoard:
     async def check(self) -> None:
         """Ask every service once, all at the same time."""
         await asyncio.gather(*(self._ask(name, probe) for name, probe in self._probes.items()))
+        self.look()
+
+    def follow(self, name: str, read: Callable[[], str]) -> None:
+        """Take the verdict on a service from `read`, whenever `look` is called, and at each check."""
+        self.verdicts[name] = STARTING
+        self._followed[name] = read
+
+    def look(self) -> None:
+        """Read the verdicts that are followed; call it when one has changed."""
+        for name, read in self._followed.items():
+            self._note(name, read())
 
     async def healthy(self) -> None:
         """Return when every service is healthy."""
@@ -61,11 +88,17 @@ class HealthBoard:
             _log.debug("%s: the health probe failed", name, exc_info=True)
             well = False
         verdict = HEALTHY if well else UNHEALTHY
-        if self.verdicts[name] != verdict:
-            before, self.verdicts[name] = self.verdicts[name], verdict
-            if verdict == UNHEALTHY:
-                _log.warning("%s is unhealthy", name)
-            elif before == UNHEALTHY:
-                _log.info("%s is healthy again", name)
-            self._news.set()
+        if self._note(name, verdict):
             self._changed(name, verdict)
+
+    def _note(self, name: str, verdict: str) -> bool:
+        """Whether that is another verdict than before."""
+        if self.verdicts[name] == verdict:
+            return False
+        before, self.verdicts[name] = self.verdicts[name], verdict
+        if verdict not in _GOOD:
+            _log.warning("%s is %s", name, verdict)
+        elif before not in _GOOD:
+            _log.info("%s is %s again", name, verdict)
+        self._news.set()
+        return True

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("micro.runtime.instance")
 
+DEAF = 10.0
+"""Seconds for which an instance may take in no events before that is said of it: a moment's trouble mends itself."""
+
 
 class Instance:
     """An ASGI app with a life of its own: `start`, `work` in the background, `stop`.
@@ -39,6 +42,8 @@ class Instance:
         self._workers = list(self._make_workers())
         self._task: asyncio.Task[None] | None = None
         self._reason: str | None = "starting"
+        self._heard = 0.0
+        """The clock's monotonic time at which it was last found to take in events."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
@@ -50,8 +55,8 @@ class Instance:
             current_service.reset(mark)
 
     def unready(self) -> str | None:
-        """Why it should get no traffic; nothing when it may."""
-        return self._reason
+        """Why it should get no traffic; nothing when it may. Asked every few seconds, by whoever looks after it."""
+        return self._reason or self._deaf()
 
     @property
     def restarts(self) -> int:
@@ -67,6 +72,7 @@ class Instance:
 
     def work(self) -> None:
         """Start the event machinery and the background workers, in a task of this instance."""
+        self._heard = self.resources.clock.monotonic()
         with self._as_current():
             self._task = asyncio.create_task(self._work(), name=f"workers of {self.name}")
 
@@ -91,6 +97,16 @@ class Instance:
         if self._lifespan is not None:
             with self._as_current():
                 await self._lifespan.stop()
+
+    def _deaf(self) -> str | None:
+        """Whether its consumer, while it is at work, has not been consuming for a while."""
+        consumer = None if self.events is None or self._task is None else self.events.consumer
+        if consumer is None:
+            return None
+        now = self.resources.clock.monotonic()
+        if consumer.consuming:
+            self._heard = now
+        return "it takes in no events" if now - self._heard >= DEAF else None
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:

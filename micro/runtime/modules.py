@@ -54,7 +54,15 @@ class Code:
 
 def code_of(member: Member) -> Code:
     """The code of a service that is imported."""
-    roots = list(_roots(member))
+    return _code(list(_roots(member)))
+
+
+def code_behind(targets: Iterable[str]) -> Code:
+    """The code that import strings name, all of which are imported."""
+    return _code(list(dict.fromkeys(target.partition(":")[0] for target in targets)))
+
+
+def _code(roots: list[str]) -> Code:
     own = f"{roots[0].rpartition('.')[0]}." if roots[0].startswith(f"{_FRAMEWORK}.") else None
     imports: dict[str, frozenset[str]] = {}
     waiting = roots

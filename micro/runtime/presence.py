@@ -57,7 +57,7 @@ class Presence:
             profile=shared.profile.name,
             started_at=rfc3339(self._clock.now()),
             gateway=self._urls["gateway"],
-            services={name: url for name, url in self._urls.items() if name in self._system.services},
+            services={name: url for name, url in self._urls.items() if name != "gateway"},
         )
         self._options.folder.publish(record)
 
@@ -67,7 +67,7 @@ class Presence:
 
     def report(self) -> Report:
         """What runs where, in how long, and what to know about it."""
-        shared, services = self._system.shared, self._system.services
+        shared, services, remotes = self._system.shared, self._system.services, self._system.remotes
         stores = [each.store.features for each in services.values() if each.store is not None]
         return Report(
             stack=shared.stack.name,
@@ -79,9 +79,9 @@ class Presence:
                     name=name,
                     url=self._urls.get(name, ""),
                     health=self._system.board.verdicts[name],
-                    seconds=round(hosted.seconds, 4),
+                    seconds=round((services.get(name) or remotes[name]).seconds, 4),
                 )
-                for name, hosted in services.items()
+                for name in shared.stack.names
             ),
             seconds=round(self._clock.monotonic() - self._options.began, 4),
             reload=self._options.reload,

@@ -17,6 +17,7 @@ from micro.errors import MicroError
 from micro.load import load_service
 from micro.runtime.assemble import build_instance
 from micro.runtime.databases import bring_up_to_date
+from micro.runtime.extensions import ExtensionCode, outcome
 from micro.runtime.modules import Code, code_of, import_anew
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Reloader:
         self._loaded = system.loaded
         self.codes: dict[str, Code] = {}
         """Per service, the code that was loaded last."""
+        self._extensions = ExtensionCode(system.gateway)
 
     async def survey(self) -> None:
         """Find out what code the services consist of. Off the event loop: it reads every file."""
@@ -64,16 +66,17 @@ class Reloader:
 
     def concerns(self, file: Path) -> bool:
         """Whether an edit to this file can change a service: its own code, or what kept it from being reloaded."""
-        return bool(self._broken or self.users_of([file]))
+        return bool(self._broken or self.users_of([file]) or self._extensions.concerns([file]))
 
     def missed(self) -> list[Path]:
-        """The files of the services that were edited after they were loaded. Asks the disk for each."""
-        files = {file for code in self.codes.values() for file in code.files}
+        """The files of services and extensions that were edited after they were loaded. Asks the disk for each."""
+        codes = (*self.codes.values(), self._extensions.code)
+        files = {file for code in codes for file in code.files}
         return [file for file in files if file.exists() and file.stat().st_mtime > self._loaded]
 
     def folders(self) -> tuple[frozenset[Path], frozenset[Path]]:
-        """Where the services' code lies: folders with everything below, and folders for their own files only."""
-        codes = self.codes.values()
+        """Where the code lies, extensions' too: folders with everything below, and folders for their own files only."""
+        codes = (*self.codes.values(), self._extensions.code)
         migrations = [hosted.service.migrations for hosted in self._system.services.values()]
         deep = frozenset(Path(folder).resolve() for folder in migrations if folder).union(
             *(each.folders for each in codes)
@@ -83,9 +86,15 @@ class Reloader:
     async def edited(self, files: Collection[Path]) -> None:
         """Reload who uses these files, and whose last reload failed. Tells what became of it."""
         names = self.users_of(files)
+        extends = self._extensions.concerns(files)
+        renewed: set[str] = set()
         if names or self._broken:
-            await self.reload([name for name in self.codes if name in {*names, *self._broken}], files)
-        else:
+            done = await self.reload([name for name in self.codes if name in {*names, *self._broken}], files)
+            renewed = {module for name in done["reloaded"] for module in self.codes[name].imports}
+        if extends:
+            self._loaded = self._system.shared.clock.now().timestamp()
+            self._notice(outcome(self._extensions, files, renewed=renewed))
+        elif not names and not self._broken:
             self._notice(f"{_listed(files)}: no service imports it; restart needed where it matters")
 
     async def reload(self, names: Collection[str], files: Collection[Path] = ()) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Started:
 
     name: str
     url: str
-    """Of its own port."""
+    """Of its own port, or its first instance's."""
     health: str
     """`healthy`, or what the first look found instead."""
     seconds: float
@@ -60,12 +60,17 @@ class Report:
         return cls(**{**fields, "services": services, **lists})
 
 
-def not_guaranteed(stores: Iterable[StoreFeatures], bus: BusFeatures, cache: CacheFeatures) -> Iterator[str]:
-    """What the back ends and the single process do not promise."""
+def not_guaranteed(
+    stores: Iterable[StoreFeatures], bus: BusFeatures, cache: CacheFeatures, *, one_process: bool = True
+) -> Iterator[str]:
+    """What the back ends do not promise, nor the single process where all runs in one."""
     if not bus.survives_power_loss or not all(store.survives_power_loss for store in stores):
         yield "a power cut may take the last moments with it (a crash or kill -9 takes nothing)"
     if not bus.survives_restart:
         yield "events are forgotten when the stack stops"
     if not cache.shared_by_processes:
         yield "rate limits hold for this one gateway; they are counted anew after a restart"
-    yield "one instance of each service, all in one process: they stop and start together"
+    else:
+        yield "while the cache is out of reach, each gateway counts rate limits for itself"
+    if one_process:
+        yield "one instance of each service, all in one process: they stop and start together"

@@ -1,7 +1,7 @@
 """HTTP listeners: sockets bound first, then one uvicorn server for each, all with one shutdown.
 
-uvicorn parses and writes HTTP; what it would do for a process of its own (signals, lifespans, waiting by polling) is
-done here once for all of them.
+uvicorn listens and speaks WebSocket; HTTP is `micro.web.server`'s. What uvicorn would do for a process of its own
+(signals, lifespans, waiting by polling) is done here once for all of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import importlib.util
 import logging
 import socket
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,26 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from micro.errors import ConfigurationError, PortInUse
-from micro.runtime.coalesce import CoalescingProtocol
+from micro.gateway.refusals import UNREADABLE
+from micro.gateway_spec import GatewaySpec
+from micro.web.server.limits import Limits
+from micro.web.server.port import TICK, Port
+from micro.web.server.protocol import HttpProtocol
+from micro.web.server.room import Room, connections_for, open_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from micro.clock import Clock
+    from micro.gateway.app import Gateway
     from micro.service import ASGIApp
+    from micro.web.server.connection import Connection
 
 _log = logging.getLogger("micro.runtime.server")
 
 _BACKLOG = 2048
-_KEEP_ALIVE = 65
-"""Seconds that an idle connection is kept: longer than the 60 s after which common load balancers let go of theirs."""
+FEW = 500
+"""Connections below which a person is told how many there may be: the limit of open files wants to be raised."""
 
 
 def bind(owner: str, host: str, port: int, *, hint: str = "") -> socket.socket:
@@ -58,24 +66,44 @@ def base_url(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def websockets_available() -> bool:
-    """Whether a library is installed that lets uvicorn speak WebSocket."""
-    return any(importlib.util.find_spec(name) is not None for name in ("websockets", "wsproto"))
+def _websocket(**arguments: Any) -> asyncio.Protocol:
+    """Uvicorn's protocol for a WebSocket, loaded for the first one."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # noqa: PLC0415 # loaded when first used
+
+    return WebSocketsSansIOProtocol(**arguments)
 
 
 class Servers:
     """Serves ASGI apps on bound sockets. `add` all, `start`, keep `run` running, then `drain` or `abort`."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, spec: GatewaySpec | None = None) -> None:
+        """`spec` has the limits, for the services' ports as well."""
+        spec = spec or GatewaySpec()
         self._clock = clock
+        self._spec = spec
+        self._limits = Limits(max_head=spec.max_head, head_timeout=spec.head_timeout, min_rate=spec.min_rate)
+        self._files = open_files()
+        self._most = connections_for(self._files)
+        self._room = Room(self._most)
         self._servers: list[tuple[_Server, socket.socket]] = []
+        self._ports: list[Port] = []
 
-    def add(self, app: ASGIApp, sock: socket.socket) -> None:
-        """Serve `app` on `sock` from `start` on. Its lifespan is not run here."""
+    def add(self, app: ASGIApp, sock: socket.socket, *, gateway: Gateway | None = None) -> None:
+        """Serve `app` on `sock` from `start` on. Its lifespan is not run here.
+
+        `gateway`: what the app is, where requests may take its short path.
+        """
+        port = Port(
+            self._limits,
+            clock=self._clock,
+            room=self._room,
+            make=self._protocol(gateway),
+            refusal_fields=() if gateway is None else [UNREADABLE],
+        )
         config = uvicorn.Config(
             app,
-            http=CoalescingProtocol,
-            ws="auto" if websockets_available() else "none",
+            http=port,  # type: ignore[arg-type] # called like a class
+            ws=_websocket,  # type: ignore[arg-type] # called like a class
             lifespan="off",
             interface="asgi3",
             proxy_headers=False,  # uvicorn believes X-Forwarded-For from loopback otherwise
@@ -83,31 +111,40 @@ class Servers:
             log_config=None,
             access_log=False,
             backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE,
         )
         self._servers.append((_Server(config), sock))
+        self._ports.append(port)
 
     async def start(self) -> None:
         """Begin to answer."""
+        level = logging.WARNING if self._most < FEW else logging.DEBUG
+        _log.log(
+            level, "at most %d connections: this process may have %d files open", self._most, self._files
+        )
         for server, sock in self._servers:
             await server.begin(sock)
 
     async def run(self) -> None:
-        """Keep the Date header of every server right. Never returns."""
+        """Keep the Date header of every server right, and look after its connections. Never returns."""
         while True:
-            for server, _ in self._servers:
+            for (server, _), port in zip(self._servers, self._ports, strict=True):
                 await server.on_tick(0)
-            await self._clock.sleep(1.0)
+                port.look()
+            await self._clock.sleep(TICK)
 
     def requests(self) -> int:
         """How many requests are being answered now."""
-        return sum(len(server.server_state.tasks) for server, _ in self._servers)
+        connections = [one for server, _ in self._servers for one in server.server_state.connections]
+        return sum(getattr(connection, "turn", None) is not None for connection in connections)
 
-    async def drain(self, grace: float) -> int:
+    async def drain(self, grace: float, *, linger: float = 0.0) -> int:
         """Stop accepting, let requests in flight finish for up to `grace` seconds, close every connection.
 
-        Returns how many connections had to be cut off.
+        Connections that wait for a request get one more, if it comes within `linger` seconds: it may be on its way, and the
+        client is to come to no harm. Returns how many connections had to be cut off.
         """
+        if linger:
+            await self._retire(linger)
         self._stop_accepting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -119,6 +156,14 @@ class Servers:
         """Stop accepting and cut every request off."""
         self._stop_accepting()
         await self._cut_off()
+
+    async def _retire(self, linger: float) -> None:
+        for server, sock in self._servers:
+            server.leave(sock)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(linger):
+                for server, _ in self._servers:
+                    await server.quiet()
 
     def _stop_accepting(self) -> None:
         for server, sock in self._servers:
@@ -134,6 +179,15 @@ class Servers:
         for connection in connections:
             connection.transport.abort()
         return len(connections)
+
+    def _protocol(self, gateway: Gateway | None) -> Callable[[Port], Connection]:
+        if gateway is None or self._spec.adapter == "asgi":
+            return HttpProtocol
+        if not any(hasattr(upstream, "start") for upstream in gateway.upstreams.values()):
+            return HttpProtocol  # nobody to take the short path to
+        from micro.gateway.protocol import GatewayProtocol  # noqa: PLC0415 # loaded when first used
+
+        return lambda port: GatewayProtocol(port, gateway)
 
 
 class _Connections(set[Any]):
@@ -168,6 +222,15 @@ class _Server(uvicorn.Server):
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
         await self.startup(sockets=[sock])
+
+    def leave(self, sock: socket.socket) -> None:
+        """Accept no more, and let each connection go with its next answer."""
+        for listener in self.servers:
+            listener.close()
+        sock.close()
+        for connection in list(self.server_state.connections):
+            if hasattr(connection, "retire"):  # a WebSocket has no next answer
+                connection.retire()
 
     def stop_accepting(self) -> None:
         for listener in self.servers:

@@ -24,26 +24,8 @@ if TYPE_CHECKING:
 
 
 STATE = ".micro"
-OFFLINE = frozenset(
-    {
-        "events.list",
-        "events.publish",
-        "events.replay",
-        "events.trace",
-        "events.stats",
-        "dlq.list",
-        "dlq.inspect",
-        "dlq.replay",
-        "dlq.skip",
-        "dlq.purge",
-        "db.migrate",
-        "db.status",
-        "db.query",
-    }
-)
-"""The verbs that need no running stack: this process opens the databases, under their locks."""
-_CREATING = frozenset({"db.migrate", "events.publish"})
-"""Those that make the state folder where there is none; the others have nothing to look at without one."""
+_OFFLINE = ("events.", "dlq.", "db.")
+"""The verbs that this process can do by itself where no stack runs."""
 _POLL = 0.05
 """Seconds between two looks for a stack that is being started."""
 
@@ -88,14 +70,22 @@ class Session:
 
     @cached_property
     def runnable_profile(self) -> Profile:
-        """The chosen profile, found to be one that this version runs before its variables are asked for.
+        """The chosen profile, with the URLs of local servers where it wants those. Raises `ConfigurationError`."""
+        if not self.profile.local:
+            return self.profile
+        from micro.runtime.backing import locate  # noqa: PLC0415 - for profiles that want local servers
 
-        Raises `ConfigurationError`.
+        return locate(self.profile, self.config.stack.state, clock=self.clock)
+
+    def local_profile(self) -> Profile:
+        """The chosen profile with local servers for all that it needs servers for, whether they run or not.
+
+        Raises `ConfigurationError`, for a profile without servers, too.
         """
-        from micro.registry import require_supported  # noqa: PLC0415 - loaded when first used, with the configuration
+        from micro.runtime.backing import on_local_servers  # noqa: PLC0415 - for those who want local servers
 
-        require_supported(self.config.profile_as_written(self.chosen))
-        return self.profile
+        written = self.config.profile_as_written(self.chosen)
+        return self.config.profile(self.chosen, on_local_servers(written))
 
     @cached_property
     def state(self) -> Path:
@@ -126,7 +116,7 @@ class Session:
         each: Each | None = None,
         timeout: float | None = ANSWER_TIMEOUT,
     ) -> dict[str, Any]:
-        """Have one verb done by the running stack or, where none runs and the verb needs none, by this process.
+        """Have one verb done by the running stack or, where none runs and the verb can do without, by this process.
 
         `each` gets the items as they come; returned is the end. Arguments that are `None` are not sent. Raises
         `StackNotRunning`, and whatever the verb raises.
@@ -135,16 +125,19 @@ class Session:
         try:
             stack = self.running()
         except StackNotRunning:
-            if verb not in OFFLINE:
+            if not self._can_do(verb):
                 raise
             return asyncio.run(self._offline(verb, said, each))
         return stack.ask(verb, said, each=each, timeout=timeout)
 
-    def token(self, subject: str, *, role: str, ttl: float) -> str:
+    def token(self, subject: str, *, role: str, ttl: float, scopes: frozenset[str] = frozenset()) -> str:
         """A token signed with the stack's own key, valid for `ttl` seconds. Makes the key where there is none yet."""
         from micro.runtime.keys import StackKeys  # noqa: PLC0415 - loaded when first used
+        from micro.sources import read_dotenv  # noqa: PLC0415 - as above
 
-        return StackKeys(self.state / "keys", clock=self.clock).token(subject, role=role, ttl=ttl)
+        environ = {**read_dotenv(self.state.parent, self.environ), **self.environ}
+        keys = StackKeys(self.state / "keys", clock=self.clock, environ=environ)
+        return keys.token(subject, role=role, ttl=ttl, scopes=scopes)
 
     def wait_until_stopped(self, timeout: float) -> bool:
         """Whether the stack's process ended within `timeout` seconds."""
@@ -165,12 +158,22 @@ class Session:
                     raise
             await self.clock.sleep(min(_POLL, left))
 
-    async def _offline(self, verb: str, args: Mapping[str, Any], each: Each | None) -> dict[str, Any]:
-        from micro.runtime.operations import open_offline  # noqa: PLC0415 - loaded when first used
+    def _can_do(self, verb: str) -> bool:
+        """Whether a verb needs no running stack: to follow the bus, another must be able to publish meanwhile."""
+        if not verb.startswith(_OFFLINE):
+            return False
+        from micro.runtime.operations.offline import follows  # noqa: PLC0415 - loaded when first used
 
-        create = verb in _CREATING
-        async with open_offline(self.config, self.runnable_profile, clock=self.clock, create=create) as verbs:
-            return await perform(verbs[verb], args, each)
+        return verb != "events.tail" or follows(self.runnable_profile)
+
+    async def _offline(self, verb: str, args: Mapping[str, Any], each: Each | None) -> dict[str, Any]:
+        from micro.runtime.operations.offline import open_offline  # noqa: PLC0415 - loaded when first used
+
+        service = args.get("service") if verb.startswith("db.") else None
+        async with open_offline(
+            self.config, self.runnable_profile, verb=verb, service=service, clock=self.clock
+        ) as done:
+            return await perform(done, args, each)
 
 
 async def perform(verb: Verb, args: Mapping[str, Any], each: Each | None) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What of the configuration changes while the stack runs: the gateway's routes and rules. The rest is named, and waits."""
+"""What of the configuration changes while the stack runs: the gateway's routes and rules, and where services lie that run
+elsewhere. The rest is named, and waits."""
 
 from __future__ import annotations
 
@@ -15,8 +16,22 @@ if TYPE_CHECKING:
     from micro.runtime.system import System
     from micro.stack import Stack
 
-_LIVE = ("routes", "rate_limit", "cors", "max_body", "trusted_proxies")
-"""Settings of the gateway that take effect at once."""
+LIVE = (
+    "access_log",
+    "api_keys",
+    "cors",
+    "hosts",
+    "max_body",
+    "max_requests",
+    "middleware",
+    "policies",
+    "rate_limit",
+    "rate_limits",
+    "routes",
+    "security_headers",
+    "trusted_proxies",
+)
+"""Settings of the gateway that take effect at once; the services' own ports follow `hosts`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +42,8 @@ class Choice:
     """Empty: all."""
     depends: bool = True
     """Those they depend on, too."""
+    gateway: bool = True
+    """The gateway and the services' public ports, too; without, these are instances for a stack that runs elsewhere."""
 
     def of(self, stack: Stack) -> Stack:
         """The stack with just these. Raises `NotFound`."""
@@ -47,6 +64,8 @@ class Settings:
         self._choice = choice
         self._config = system.shared.config
         self._read = read
+        self._told: list[str] = []
+        """What came of the last reading."""
 
     def reread(self) -> dict[str, Any]:
         """Read the files again and put in force what can be: `{"changed": bool, "notes": […]}`.
@@ -57,12 +76,28 @@ class Settings:
         config = self._read() if self._read is not None else self._config
         notes = [f"restart needed: {key} changed" for key in self._waiting(config)]
         changed = False
-        if {*self._choice.of(config.stack).names} == {*self._system.services}:
+        if {*self._choice.of(config.stack).names} == {*self._system.shared.stack.names}:
             changed = self._put_in_force(config)
+        else:  # a route may lead to a service that does not run
+            notes.append("the gateway's settings stay as they were until then")
         return {
             "changed": changed,
             "notes": ["the gateway's settings are in force", *notes] if changed else notes,
         }
+
+    def follow(self, notice: Callable[[str], None], *, news_only: bool = False) -> None:
+        """The same, and tell what came of it; of wrong files, why everything stays as it was.
+
+        With `news_only` nothing is told that was told the last time.
+        """
+        try:
+            notes = self.reread()["notes"]
+        except ConfigurationError as error:
+            notes = [f"the settings stay as they were: {error}"]
+        before, self._told = self._told, notes
+        for note in notes:
+            if not (news_only and note in before):
+                notice(note)
 
     def follow_services(self) -> list[str]:
         """Put the routes in force that reloaded services declare; what stands in the way, or needs a restart."""
@@ -81,13 +116,25 @@ class Settings:
         shared, gateway = self._system.shared, self._system.gateway
         running = {name: hosted.service for name, hosted in self._system.services.items()}
         wanted = load_stack(self._choice.of(config.stack), running).stack.gateway
-        spec = replace(gateway.spec, **{name: getattr(wanted, name) for name in _LIVE})
+        spec = replace(gateway.spec, **{name: getattr(wanted, name) for name in LIVE})
+        changed = spec != gateway.spec
+        if changed:
+            gateway.reconfigure(spec)
+            shared.hosts.change(spec.hosts, more=spec.routed_hosts)
+            self._system.shared = replace(shared, stack=replace(shared.stack, gateway=spec))
         self._config = config
-        if spec == gateway.spec:
-            return False
-        gateway.reconfigure(spec)
-        self._system.shared = replace(shared, stack=replace(shared.stack, gateway=spec))
-        return True
+        return self._move(config) or changed
+
+    def _move(self, config: Config) -> bool:
+        """Follow the services that lie elsewhere to their new URLs; requests under way finish where they are."""
+        moved = False
+        for name, remote in self._system.remotes.items():
+            urls = config.stack.member(name).url
+            if urls and remote.member.url and urls != remote.member.url:
+                remote.member = replace(remote.member, url=urls)
+                remote.cluster.update(urls)
+                moved = True
+        return moved
 
     def _waiting(self, config: Config) -> Iterator[str]:
         """What differs from the configuration that the stack was started with, and isn't followed."""
@@ -98,9 +145,10 @@ class Settings:
                 yield f"services.{member.name}"
                 continue
             old = known.pop(member.name)
-            yield from (f"services.{member.name}.{key}" for key in _differing(old, member, {"routes"}))
+            live = {"routes", "url"} if old.url and member.url else {"routes"}
+            yield from (f"services.{member.name}.{key}" for key in _differing(old, member, live))
         yield from (f"services.{name}" for name in known)
-        for key in _differing(before.stack.gateway, after.stack.gateway, {*_LIVE}):
+        for key in _differing(before.stack.gateway, after.stack.gateway, {*LIVE}):
             yield f"gateway.{key}"
         profile = self._system.shared.profile.name
         if before.profiles.get(profile) != after.profiles.get(profile):

@@ -1,7 +1,7 @@
 """The runner `single`: gateway and services in one process and one event loop, each on a port of its own.
 
-In this order: bind every port, open the back ends, start the apps, answer, begin to work, say so. At the end: stop
-accepting, answer what is in flight, finish the events in hand, shut the apps down in the reverse order, close the rest.
+In this order: bind every port, open the back ends, start the members, answer, begin to work, say so. At the end: stop
+accepting, answer what is in flight, finish the events in hand, end the members in the reverse order, close the rest.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from micro.runtime.members import Members
 from micro.runtime.server import Servers, base_url, bind
 from micro.runtime.settings import ALL, Choice, Settings
 from micro.runtime.stop import Stop, completes
 from micro.runtime.supervise import Supervised
-from micro.runtime.system import all_of
 
 if TYPE_CHECKING:
     import socket
@@ -35,6 +36,8 @@ _log = logging.getLogger("micro.runtime.single")
 
 GRACE = 10.0
 """Seconds that requests, and then events, in hand get when the stack stops."""
+_LINGER = 0.5
+"""Seconds for which a client that keeps a connection may still use it: its next request may be on its way."""
 _HURRY = 3.0
 """Seconds that the services get to end after a second request to stop, or after a failed start."""
 LOOPBACK = "127.0.0.1"
@@ -82,8 +85,10 @@ class SingleRunner:
         self._system = system
         self._options = options
         self._clock = system.shared.clock
-        self._servers = Servers(clock=self._clock)
+        self._servers = Servers(clock=self._clock, spec=system.shared.stack.gateway)
+        self._members = Members(system, grace=GRACE)
         self._sockets: dict[str, socket.socket] = {}
+        self._urls: dict[str, str] = {}
         self._presence: Presence | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -98,14 +103,16 @@ class SingleRunner:
         finally:
             await self._close()
 
+    def reread(self) -> None:
+        """Read the configuration again, put in force what can be, and show what came of it."""
+        self._settings.follow(self._options.observer.notice)
+
     async def _start(self) -> None:
+        self._members.prepare()
         self._bind()
         await self._system.open()
-        for hosted in self._system.services.values():
-            hosted.started = self._clock.monotonic()
-            await hosted.instance.start()
-            hosted.seconds += self._clock.monotonic() - hosted.started
-            self._system.announcer.tell(hosted.member.name, "started")
+        await self._members.start(self._urls)
+        self._members.work()
         await self._system.board.check()
         await self._servers.start()
         for hosted in self._system.services.values():
@@ -119,19 +126,35 @@ class SingleRunner:
         gateway = self._system.shared.stack.gateway
         hint = "choose another with --port, or set port under [gateway] in micro.toml"
         self._sockets["gateway"] = bind("gateway", gateway.host, gateway.port, hint=hint)
-        self._servers.add(self._system.gateway, self._sockets["gateway"])
+        self._servers.add(self._system.gateway, self._sockets["gateway"], gateway=self._system.gateway)
         for name, hosted in self._system.services.items():
             port = hosted.member.port or 0  # loading has given each one a port
             hint = f"set another port under [services.{name}] in micro.toml"
             self._sockets[name] = bind(name, LOOPBACK, port, hint=hint)
             self._servers.add(hosted.upstream.call, self._sockets[name])
+        self._urls |= {name: base_url(sock) for name, sock in self._sockets.items()}
+        self._reserve()
+
+    def _reserve(self) -> None:
+        """Find out where the members listen that are not of this process, and that their ports are free."""
+        with ExitStack() as held:
+            for name, remote in self._system.remotes.items():
+                if remote.member.url:
+                    self._urls[name] = remote.member.url[0]
+                    continue
+                hint = f"set another port under [services.{name}] in micro.toml"
+                sock = held.enter_context(bind(name, LOOPBACK, remote.member.port or 0, hint=hint))
+                self._urls[name] = base_url(sock)
 
     async def _appear(self) -> None:
         # In a thread, because requests are answered already.
         module = await asyncio.to_thread(import_module, "micro.runtime.presence")
-        urls = {name: base_url(sock) for name, sock in self._sockets.items()}
         presence: Presence = module.Presence(
-            self._system, self._options, urls=urls, reload=self._reload, reload_routes=self._reload_routes
+            self._system,
+            self._options,
+            urls=self._urls,
+            reload=self._reload,
+            reload_routes=self._reload_routes,
         )
         self._presence = presence
         await presence.open()
@@ -176,14 +199,10 @@ class SingleRunner:
     async def _drain(self) -> None:
         if _RELOAD in self._tasks:
             self._tasks[_RELOAD].cancel()
-        cut_off = await self._servers.drain(GRACE)
+        cut_off = await self._servers.drain(GRACE, linger=_LINGER)
         if cut_off:
             _log.warning("%d connections were cut off after %g s", cut_off, GRACE)
-        services = list(self._system.services.values())
-        await all_of(hosted.instance.rest(GRACE) for hosted in services)
-        for hosted in reversed(services):
-            await hosted.instance.stop()
-            self._system.announcer.tell(hosted.member.name, "stopped")
+        await self._members.stop()
         await self._system.announcer.flush()
 
     async def _close(self) -> None:
@@ -195,7 +214,7 @@ class SingleRunner:
             await self._reloader.close()
         try:
             async with asyncio.timeout(_HURRY):
-                await all_of(hosted.instance.stop() for hosted in self._system.services.values())
+                await self._members.end()
         except TimeoutError:
             _log.warning("the services did not end within %g s", _HURRY)
         for task in self._tasks.values():

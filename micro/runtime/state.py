@@ -38,7 +38,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     gateway: str
     """`http://host:port`."""
     services: dict[str, str]
-    """Per service, the base URL of its own port."""
+    """Per service, the base URL of its own port, or of its first instance elsewhere."""
 
 
 class StateFolder:

@@ -16,8 +16,14 @@ _log = logging.getLogger("micro.runtime.supervise")
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-_STABLE = 60.0
+STABLE = 60.0
 """Seconds that a worker must have run for its next failure to count as a first one."""
+
+
+def restart_wait(failures: int, clock: Clock) -> float:
+    """Seconds to wait after so many failures in a row before: half of a doubling ceiling, and chance over the rest."""
+    ceiling = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures, 16))
+    return ceiling / 2 + uniform(clock) * ceiling / 2
 
 
 class Supervised:
@@ -33,23 +39,19 @@ class Supervised:
         self._clock = clock
 
     async def run(self) -> None:
-        """Run the worker, again and again after failures, with full jitter between half a second and half a minute."""
+        """Run the worker, again and again after failures, at most half a minute later."""
         failures = 0
         while True:
             began = self._clock.monotonic()
             try:
                 await self._work()
             except Exception:  # noqa: BLE001 - whatever an author's worker raises, the next one gets its chance
-                if self._clock.monotonic() - began >= _STABLE:
+                if self._clock.monotonic() - began >= STABLE:
                     failures = 0
-                wait = self._wait(failures)
+                wait = restart_wait(failures, self._clock)
                 _log.exception("%s failed and starts again in %.1f s", self.name, wait)
                 failures += 1
                 self.restarts += 1
                 await self._clock.sleep(wait)
             else:
                 return
-
-    def _wait(self, failures: int) -> float:
-        ceiling = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(failures, 16))
-        return ceiling / 2 + uniform(self._clock) * ceiling / 2

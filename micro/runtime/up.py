@@ -21,11 +21,13 @@ from micro.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from micro.clock import Clock
     from micro.config import Config
     from micro.profile import Profile
-    from micro.runtime.single import Observer
+    from micro.runtime.multi import MultiRunner
+    from micro.runtime.single import Observer, RunnerOptions, SingleRunner
 
 _log = logging.getLogger("micro.runtime.up")
 
@@ -48,6 +50,12 @@ class UpOptions:
     """The clock's monotonic time at which the command started; now, where it isn't known."""
     read: Callable[[], Config] | None = None
     """Reads the configuration again as it was read for this start, for edits to it."""
+    migrate: bool = False
+    """Make the databases on servers and bring them up to date; without, what is pending there keeps it from starting."""
+    infra: bool = False
+    """Start the local servers that the profile asks for, and stop them at the end."""
+    tell: Callable[[str], None] = _log.info
+    """Takes a line on each server, and what is done to have it."""
 
 
 def up(
@@ -61,6 +69,7 @@ def up(
     """Run the stack in this thread, the process's main one, until it is asked to stop; then nothing of it is left.
 
     `observer` is told when it is ready. SIGINT, SIGTERM and the verb `stop` drain it; a second one stops it at once.
+    SIGHUP reads the configuration again, or drains it where it comes with the end of the terminal.
 
     Raises what keeps it from starting, each in one sentence: `StackRunning`, `PortInUse`, `ConfigurationError`,
     `MissingExtra`, `MigrationError`, `StoreUnavailable`.
@@ -72,8 +81,7 @@ def up(
 
     async def main() -> None:
         # Loaded here, when the folder is known to be free and nobody looks for garbage.
-        from micro.runtime.assemble import assemble  # noqa: PLC0415 - as said above
-        from micro.runtime.single import RunnerOptions, SingleRunner  # noqa: PLC0415 - as said above
+        from micro.runtime.single import RunnerOptions  # noqa: PLC0415 - as said above
         from micro.runtime.stop import Stop  # noqa: PLC0415 - as said above
 
         with Stop() as stop:
@@ -86,13 +94,18 @@ def up(
                 read=options.read,
                 reload=options.reload,
             )
-            system = assemble(config, profile, clock=clock, choice=options.choice)
-            await SingleRunner(system, chosen).run()
+            async with _backed(config, profile, options=options, clock=clock, unless=stop.asked) as found:
+                if found is not None:
+                    await _work(config, found, chosen, clock)
 
     with contextlib.ExitStack() as held:
         held.callback(folder.release)
         logs = configure_logs(
-            folder.logs, console=options.console, level=options.level, colour=options.colour
+            folder.logs,
+            console=options.console,
+            level=options.level,
+            colour=options.colour,
+            patient=profile.runner != "multi",
         )
         held.callback(logs.close)
         # Next to nothing of a start is garbage, and looking for it takes a tenth of the time. The runner enables it.
@@ -106,6 +119,38 @@ def up(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _backed(
+    config: Config, profile: Profile, *, options: UpOptions, clock: Clock, unless: asyncio.Event
+) -> AbstractAsyncContextManager[Profile | None]:
+    """The profile with its servers there and checked; see `micro.runtime.backing.backed`."""
+    if not profile.servers:
+        return contextlib.nullcontext(profile)
+    from micro.runtime.backing import backed  # noqa: PLC0415 - for profiles with servers only
+
+    return backed(config, profile, options=options, clock=clock, unless=unless)
+
+
+def _runner(
+    config: Config, profile: Profile, chosen: RunnerOptions, clock: Clock
+) -> SingleRunner | MultiRunner:
+    if profile.runner == "multi":
+        from micro.runtime.multi import MultiRunner  # noqa: PLC0415 - for such profiles only
+
+        return MultiRunner(config, profile, options=chosen, clock=clock)
+    from micro.runtime.assemble import assemble  # noqa: PLC0415 - as above, for the others
+    from micro.runtime.single import SingleRunner  # noqa: PLC0415 - as above
+
+    return SingleRunner(assemble(config, profile, clock=clock, choice=chosen.choice), chosen)
+
+
+async def _work(config: Config, profile: Profile, chosen: RunnerOptions, clock: Clock) -> None:
+    from micro.runtime.hangup import Hangup  # noqa: PLC0415 - loaded when the folder is known to be free
+
+    runner = _runner(config, profile, chosen, clock)
+    with Hangup(reload=runner.reread, stop=chosen.stop.ask):
+        await runner.run()
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watchfiles import Change, awatch
-
-from micro.errors import ConfigurationError
+from watchfiles import Change, DefaultFilter, awatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -24,6 +23,21 @@ _DEBOUNCE, _QUIET = 400, 50
 _MOST_WAITING = 100
 _CONFIGURATION = frozenset({"micro.toml", "pyproject.toml", ".env"})
 _CODE = frozenset({".py", ".sql"})
+_STATE = ".micro"
+
+
+class Sources(DefaultFilter):
+    """Lets code and configuration through, of wherever; nothing of what tools or the stack itself write.
+
+    What it holds back is not even mentioned: a log line about a change of a log file would never end.
+    """
+
+    ignore_dirs = (*DefaultFilter.ignore_dirs, _STATE)
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Whether this change may matter."""
+        file = Path(path)
+        return (file.suffix in _CODE or file.name in _CONFIGURATION) and super().__call__(change, path)
 
 
 class Watcher:
@@ -39,7 +53,13 @@ class Watcher:
         self._notice = notice
 
     async def run(self) -> None:
-        """Watch; watch other folders once a reload has changed where the code is. Never returns."""
+        """Watch; watch other folders once a reload has changed where the code is. Never returns.
+
+        What was edited before anything was watched is seen, too: since the stack read it, or since the last reload.
+        """
+        logging.getLogger("watchfiles").setLevel(
+            logging.WARNING
+        )  # it tells every change, we tell what comes of it
         await self._reloader.survey()
         while True:
             deep, flat = folders = self._folders()
@@ -51,6 +71,7 @@ class Watcher:
                     if places
                 ]
                 await self._clock.sleep(0)  # each has begun to watch after one turn
+                self._settings.follow(self._notice, news_only=True)
                 missed = await asyncio.to_thread(self._reloader.missed)
                 if missed:
                     await self._reloader.edited(missed)
@@ -63,24 +84,16 @@ class Watcher:
         """See what these edits ask for, and do it."""
         files = {Path(path): change for change, path in changes}
         if any(file.name in _CONFIGURATION and file.parent == self._root for file in files):
-            self._reread()
+            self._settings.follow(self._notice)
         code = [file for file, change in files.items() if self._matters(file, change)]
         if code:
             await self._reloader.edited(code)
 
     def _matters(self, file: Path, change: Change) -> bool:
         """Whether a running service may know this file. One that is new is known as soon as another one imports it."""
-        if file.suffix not in _CODE or file.name.startswith(".") or ".micro" in file.parts:
+        if file.suffix not in _CODE or file.name.startswith(".") or _STATE in file.parts:
             return False
         return change is not Change.added or self._reloader.concerns(file)
-
-    def _reread(self) -> None:
-        try:
-            notes = self._settings.reread()["notes"]
-        except ConfigurationError as error:
-            notes = [f"the settings stay as they were: {error}"]
-        for note in notes:
-            self._notice(note)
 
     def _folders(self) -> tuple[frozenset[Path], frozenset[Path]]:
         """What to watch with everything below, and what for its own files only."""
@@ -89,5 +102,7 @@ class Watcher:
 
 
 async def _watch(places: Collection[Path], seen: asyncio.Queue[Changes], *, recursive: bool) -> None:
-    async for changes in awatch(*places, debounce=_DEBOUNCE, step=_QUIET, recursive=recursive):
+    async for changes in awatch(
+        *places, watch_filter=Sources(), debounce=_DEBOUNCE, step=_QUIET, recursive=recursive
+    ):
         await seen.put({(change, path) for change, path in changes})

@@ -25,6 +25,8 @@ Resolve: TypeAlias = "Callable[[str, int], Awaitable[list[str]]]"
 
 SECONDS = 10.0
 """For connecting, and for each wait of the exchange."""
+MAX_DOCUMENT = 256 * 1024
+"""Bytes of a document that is fetched."""
 
 _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"https?://[!-\[\]-~]+", re.IGNORECASE)  # ASCII without spaces, controls and the backslash
@@ -63,6 +65,38 @@ def authorities() -> SSLContext:
     import httpx  # noqa: PLC0415 # loaded when first used
 
     return httpx.create_ssl_context(trust_env=False)
+
+
+async def fetch(url: str, *, most: int = MAX_DOCUMENT, seconds: float = SECONDS) -> bytes:
+    """The document at a URL of the configuration's, which may lie anywhere; of at most `most` bytes, within `seconds`.
+
+    Redirects are not followed, proxies not used, encodings not taken. Raises `CallError` for any answer but a whole 200.
+    """
+    import httpx  # noqa: PLC0415 # loaded when first used
+
+    headers = {"User-Agent": "micro", "Accept": "application/json", "Accept-Encoding": "identity"}
+    body = bytearray()
+    try:
+        request = httpx.Request(
+            "GET", url, headers=headers, extensions={"timeout": httpx.Timeout(seconds).as_dict()}
+        )
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncHTTPTransport(verify=authorities(), trust_env=False) as transport,
+        ):
+            answer = await transport.handle_async_request(request)
+            try:
+                if answer.status_code != 200 or "content-encoding" in answer.headers:
+                    raise CallError(f"{url} answered {answer.status_code}")
+                async for piece in answer.aiter_raw():
+                    body += piece
+                    if len(body) > most:
+                        raise CallError(f"{url} holds more than {most} bytes")
+            finally:
+                await answer.aclose()
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        raise CallError(f"{url} gave no answer ({type(error).__name__})") from error
+    return bytes(body)
 
 
 class Outbound:

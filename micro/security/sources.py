@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
 
 from micro.errors import CallError
 from micro.service import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from micro.service import Caller
+
+    Fetch: TypeAlias = "Callable[[str], Awaitable[bytes]]"
 
 JWKS_PATH = "/auth/jwks.json"
 
@@ -48,10 +52,32 @@ class ServiceKeys:
     async def keys(self) -> list[dict[str, Any]]:
         """See `KeySource.keys`."""
         reply = await self._caller.call(self._call)
-        try:
-            keys = reply.json()["keys"] if reply.status == 200 else None
-        except (ValueError, KeyError, TypeError):
-            keys = None
-        if not isinstance(keys, list):
+        keys = _key_set(reply.body) if reply.status == 200 else None
+        if keys is None:
             raise CallError(f"{self._call.target} answered {JWKS_PATH} with {reply.status} and no key set")
-        return [key for key in keys if isinstance(key, dict)]
+        return keys
+
+
+class RemoteKeys:
+    """The keys that an issuer outside the stack publishes at a URL. `fetch` gets the document."""
+
+    def __init__(self, issuer: str, url: str, *, fetch: Fetch) -> None:
+        self.issuer = issuer
+        self._url = url
+        self._fetch = fetch
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """See `KeySource.keys`."""
+        keys = _key_set(await self._fetch(self._url))
+        if keys is None:
+            raise CallError(f"{self._url} holds no key set")
+        return keys
+
+
+def _key_set(document: bytes) -> list[dict[str, Any]] | None:
+    """The members of a JWK Set (RFC 7517 section 5) that are objects; nothing where it is none."""
+    try:
+        keys = msgspec.json.decode(document)["keys"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else None

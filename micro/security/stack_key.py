@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from micro.clock import SystemClock
 from micro.errors import ConfigurationError
@@ -69,6 +69,22 @@ def _create(path: Path, draft: Path, text: str) -> None:
         draft.unlink()
 
 
+class Signer(Protocol):
+    """Somebody who issues tokens in the stack's name."""
+
+    def token(
+        self,
+        subject: str,
+        *,
+        role: str,
+        ttl: float,
+        scopes: frozenset[str] = frozenset(),
+        kind: str = "user",
+    ) -> str:
+        """A token for `subject`, valid for `ttl` seconds. See `micro.service.Identity` for the others."""
+        ...
+
+
 class StackIssuer:
     """Issues tokens in the stack's name; a `micro.security.tokens.KeySource` of its own key."""
 
@@ -83,9 +99,17 @@ class StackIssuer:
         """See `KeySource.keys`."""
         return [dict(self._key.public)]
 
-    def token(self, subject: str, *, role: str, ttl: float) -> str:
-        """A token for a person or a script, valid for `ttl` seconds."""
-        grant = Grant(issuer=STACK, subject=subject, role=role, ttl=ttl)
+    def token(
+        self,
+        subject: str,
+        *,
+        role: str,
+        ttl: float,
+        scopes: frozenset[str] = frozenset(),
+        kind: str = "user",
+    ) -> str:
+        """See `Signer.token`."""
+        grant = Grant(issuer=STACK, subject=subject, role=role, ttl=ttl, scopes=scopes, kind=kind)
         return issue(self._key, grant, clock=self._clock)
 
     def service_token(self, service: str) -> str:

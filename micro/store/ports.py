@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 from micro.backend import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
 Value: TypeAlias = str | int | float | bytes | None
@@ -25,7 +25,7 @@ class StoreFeatures:
     """Two transactions may write at the same moment; otherwise they queue."""
     survives_power_loss: bool
     shared_by_processes: bool
-    """More than one process may use it at a time."""
+    """More than one process may use it at a time; the store is a `Signals`, too."""
 
 
 class Row(Protocol):
@@ -87,4 +87,19 @@ class Store(Backend, Protocol):
 
     async def query(self, sql: str, *parameters: Value) -> list[Row]:
         """Read committed rows outside any transaction. A statement that writes is refused."""
+        ...
+
+
+class Signals(Protocol):
+    """Hints between the processes that use one database; a store with the feature `shared_by_processes` has them.
+
+    A hint may be lost, late or repeated: whoever waits for one looks by itself from time to time.
+    """
+
+    async def signal(self, name: str) -> None:
+        """Tell the other processes. Returns when it is sent; raises nothing."""
+        ...
+
+    def on_signal(self, name: str, heard: Callable[[], None]) -> None:
+        """Call `heard` for every hint of that name that another process gives, from `open` on."""
         ...

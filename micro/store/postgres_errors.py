@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncpg
 
-from micro.errors import ConstraintViolation, StoreError, StoreUnavailable, UniqueViolation
+from micro.errors import ConstraintViolation, DatabaseMissing, StoreError, StoreUnavailable, UniqueViolation
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, UnicodeEncodeError)
-"""Everything that the driver raises; `UnicodeEncodeError` comes from binding a parameter."""
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, UnicodeEncodeError, AttributeError)
+"""Everything that the driver raises. `UnicodeEncodeError` comes from binding a parameter, `AttributeError` from a statement
+whose connection was closed under it."""
 
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "23505": (UniqueViolation, ""),
     "28P01": (StoreUnavailable, "the password is wrong; check the URL of the profile's store"),
     "28000": (StoreUnavailable, "the server refuses this user; check the URL of the profile's store"),
-    "3D000": (StoreUnavailable, "there is no such database; make it with: micro db migrate"),
+    "3D000": (DatabaseMissing, "there is no such database; make it with: micro db migrate"),
     "25006": (StoreError, "query() only reads; write in a transaction"),
     "42501": (StoreError, "the user lacks the right"),
 }
@@ -36,6 +37,7 @@ _BY_TYPE: tuple[tuple[type[Exception], type[StoreError], str], ...] = (
     (ConnectionError, StoreUnavailable, "no server answers"),
     (OSError, StoreUnavailable, "no server answers"),
     (asyncpg.InterfaceError, StoreUnavailable, "the connection is closed"),
+    (AttributeError, StoreUnavailable, "the connection is closed"),
 )
 
 

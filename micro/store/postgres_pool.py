@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode
 
 import asyncpg
 
+from micro.backend import split_url
 from micro.errors import ConfigurationError, StoreUnavailable
 from micro.store.postgres_errors import DRIVER_ERRORS, translate
 
@@ -38,10 +39,15 @@ class Address(NamedTuple):
     size: int
     """Connections that write; half as many read."""
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Of every session: where its tables are."""
+        return {"search_path": quoted(self.schema)} if self.schema is not None else {}
+
 
 def parse_url(url: str) -> Address:
     """Read ``postgresql://user:password@host:port/database?schema=…&pool=10&sslmode=…``. Raises `ConfigurationError`."""
-    parts = urlsplit(url)
+    parts = split_url(url, "store")
     options = dict(parse_qsl(parts.query))
     schema, size = options.pop("schema", None), options.pop("pool", "10")
     name = unquote(parts.path[1:])
@@ -70,12 +76,11 @@ class Pool:
         self._address = address
         self._size = size
         self._settings = {
+            **address.settings,
             "application_name": "micro",
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
             "default_transaction_read_only": "on" if read_only else "off",
         }
-        if address.schema is not None:
-            self._settings["search_path"] = f'"{address.schema}"'
         self._pool: Any = None
         self._using: set[Any] = set()
 
@@ -149,17 +154,25 @@ def translated(error: Exception, address: Address) -> StoreError:
     return translate(error, address.database)
 
 
+def too_old(connection: Any) -> ConfigurationError:
+    """Says which version is needed."""
+    found = connection.get_server_version().major
+    return ConfigurationError(f"PostgreSQL {found} is too old; {OLDEST} or newer is needed", key="store")
+
+
 async def _prepare(connection: Any) -> None:
     """Results are `str`, `int`, `float`, `bytes` and `None`, whatever PostgreSQL makes of a sum or a comparison."""
     if connection.get_server_version().major < OLDEST:
-        raise ConfigurationError(
-            f"PostgreSQL {connection.get_server_version().major} is too old; {OLDEST} or newer is needed",
-            key="store",
-        )
+        raise too_old(connection)
     await connection.set_type_codec(
         "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
     )
     await connection.set_type_codec("bool", schema="pg_catalog", encoder=_bool, decoder=_int, format="text")
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _number(text: str) -> int | float:

@@ -94,7 +94,12 @@ class PostgresTransaction:
             self._begun = False
 
     def end(self) -> None:
-        """Refuse what comes later. What is still open is rolled back where the connection is given back."""
+        """Refuse what comes later. What is still open is rolled back where the connection is given back.
+
+        A connection whose statement still runs, in a task that was left behind, can't be used by anybody else.
+        """
+        if self._refusal == _BUSY:
+            self._connection.terminate()
         self._refusal = _OVER
 
     async def _begin(self) -> None:

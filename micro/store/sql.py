@@ -51,7 +51,7 @@ _SESSION_KEYWORDS = frozenset(
         "START",
     ]
 )
-_READING_KEYWORDS = frozenset(["EXPLAIN", "SELECT", "TABLE", "VALUES", "WITH"])
+_READING_KEYWORDS = frozenset(["EXPLAIN", "SELECT", "SHOW", "TABLE", "VALUES", "WITH"])
 
 _PLAIN_TYPES = (str, int, float, bytes)
 _INTEGER_END = 1 << 63

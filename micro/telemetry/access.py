@@ -24,13 +24,16 @@ logger = logging.getLogger("micro.gateway.access")
 FLUSH_EVERY = 0.2
 """Seconds between two writes to the file."""
 
+SLICE = 64
+"""Records written at a time: to encode them holds the event loop up, to write them does not."""
+
 WARN_EVERY = 10.0
 """Least number of seconds between two warnings about lost records."""
 
 _encoder = msgspec.json.Encoder()
 
 
-class AccessRecord(msgspec.Struct, kw_only=True, gc=False):
+class AccessRecord(msgspec.Struct, gc=False):
     """One request and its answer."""
 
     time: datetime
@@ -50,7 +53,19 @@ class AccessRecord(msgspec.Struct, kw_only=True, gc=False):
     bytes: int = 0
     """Size of the answer's body."""
     upstream: str = ""
-    """The service that the request was sent to; empty where the gateway answered by itself."""
+    """The service that the request was meant for; empty where the gateway answers by itself."""
+    received: int = 0
+    """Size of the request's body, as far as it came."""
+    error: str = ""
+    """The RFC 9209 error type, where the gateway answered in the service's place or broke the answer off."""
+    instance: str = ""
+    """Address of the instance that was asked last, on the network."""
+    tries: int = 0
+    """How often the request was sent."""
+    upstream_ms: float | None = None
+    """From sending it, the last time, to the head of the answer, where that was measured."""
+    subject: str = ""
+    """Whom the credentials speak for."""
 
 
 class AccessLog:
@@ -80,6 +95,11 @@ class AccessLog:
         self._reason = "the disk is too slow"
         self._warn_after = float("-inf")
 
+    def number(self, number: int) -> None:
+        """Write to NAME.NUMBER.log, as one of several that each have a file. Call it before anything is written."""
+        path = self._file.path
+        self._file.path = path.with_name(f"{path.stem}.{number}{path.suffix}")
+
     def write(self, record: AccessRecord | Mapping[str, Any]) -> None:
         """Keep a record to be written soon; a mapping has the fields of `AccessRecord`."""
         if len(self._waiting) == self._capacity:
@@ -107,14 +127,18 @@ class AccessLog:
 
     def _write_out(self) -> None:
         with self._writing:
-            records = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if not records:
-                return
-            try:
-                self._file.write(_encode(records))
-            except OSError as error:
-                self.dropped += len(records)
-                self._reason = error.strerror or str(error)
+            left = len(self._waiting)
+            while left:
+                records = [self._waiting.popleft() for _ in range(min(left, SLICE))]
+                left -= len(records)
+                self._write_slice(records)
+
+    def _write_slice(self, records: list[AccessRecord | Mapping[str, Any]]) -> None:
+        try:
+            self._file.write(_encode(records))
+        except OSError as error:
+            self.dropped += len(records)
+            self._reason = error.strerror or str(error)
 
     def _report(self) -> None:
         lost = self.dropped - self._reported

@@ -8,7 +8,9 @@ the stack's.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import select
 import sys
 import traceback
 from contextvars import ContextVar
@@ -30,6 +32,12 @@ current_service: ContextVar[str | None] = ContextVar("micro_service", default=No
 STACK = "micro"
 """Name of the file for what no service logged."""
 
+MARK = "\x1e"
+"""What an instance writes before a line for people that is in a log file already."""
+
+_STDERR = 2
+_SURE_TO_FIT = 4000
+"""Bytes that a pipe takes at once where it can be written to at all (PIPE_BUF is 4096, or more)."""
 _PREFIX = "micro.service."
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127) if code not in {9, 10}}
@@ -77,14 +85,19 @@ def to_json(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def to_line(record: logging.LogRecord, *, colour: bool = False) -> str:
-    """One line for people (and the traceback below it), with control characters made visible."""
+def to_line(record: logging.LogRecord, *, colour: bool = False, who: str | None = None) -> str:
+    """One line for people (and the traceback below it), with control characters made visible.
+
+    `who` stands in the place of the service.
+    """
     moment = datetime.fromtimestamp(record.created, UTC).astimezone()
     text = redact_text(record.getMessage()).translate(_CONTROL).replace("\n", "\n    ")
     level = f"{record.levelname:<7}"
     if colour and record.levelname in _COLOURS:
         level = f"{_COLOURS[record.levelname]}{level}\x1b[0m"
-    line = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d} {level} {service_of(record):<12} {text}"
+    line = (
+        f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d} {level} {who or service_of(record):<12} {text}"
+    )
     if record.exc_info and record.exc_info[0] is not None:
         line += "\n" + _traceback(record).translate(_CONTROL).rstrip()
     return line
@@ -108,7 +121,7 @@ class ServiceFiles(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:
-            fields = to_json(record)
+            fields = self.fields(record)
             self._file(fields["service"]).write(_encode(fields))
             self._failing = False
         except OSError as error:
@@ -118,6 +131,10 @@ class ServiceFiles(logging.Handler):
                 sys.stderr.write(f"micro: can't write to {self._folder}: {error.strerror or error}\n")
         except Exception:  # noqa: BLE001 # as every handler of the standard library: a record must not break its caller
             self.handleError(record)
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        """What is written of a record."""
+        return to_json(record)
 
     def close(self) -> None:
         """Close every file."""
@@ -149,6 +166,35 @@ class Lines(logging.StreamHandler[IO[str]]):
         return to_line(record, colour=self._colour)
 
 
+class OfferedLines(logging.Handler):
+    """Writes lines for people on stderr, where somebody takes them; marked as those of an instance, where it is one's."""
+
+    def __init__(self, instance: str | None = None, *, colour: bool = False) -> None:
+        super().__init__()
+        self._instance = instance
+        self._colour = colour
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, or lose it."""
+        try:
+            text = to_line(record, who=self._instance, colour=self._colour)
+        except Exception:  # noqa: BLE001 # as every handler of the standard library: a record must not break its caller
+            self.handleError(record)
+            return
+        for line in text.split("\n"):
+            offer(line if self._instance is None else MARK + line)
+
+
+def offer(line: str) -> bool:
+    """Write a line on stderr, if that can be done at once; whether it was. A very long one is cut."""
+    data = line.encode(errors="replace")[:_SURE_TO_FIT] + b"\n"
+    try:
+        _, free, _ = select.select((), (_STDERR,), (), 0)
+        return bool(free) and os.write(_STDERR, data) > 0
+    except OSError:
+        return False  # nobody is there any more
+
+
 class Logs:
     """The handlers that `configure_logs` installed."""
 
@@ -171,10 +217,16 @@ class Logs:
 
 
 def configure_logs(
-    folder: Path | None, *, console: bool = True, level: str = "info", colour: bool = False
+    folder: Path | None,
+    *,
+    console: bool = True,
+    level: str = "info",
+    colour: bool = False,
+    patient: bool = True,
 ) -> Logs:
     """Send every log record of at least `level` to the files below `folder`, and with `console` to stderr.
 
+    Unless `patient`, a line is dropped where stderr can't take it at once: whoever looks after others must not wait.
     Raises `ValueError` for an unknown level. Close what is returned to undo it.
     """
     names = logging.getLevelNamesMapping()
@@ -183,8 +235,10 @@ def configure_logs(
     handlers: list[logging.Handler] = []
     if folder is not None:
         handlers.append(ServiceFiles(folder))
-    if console:
+    if console and patient:
         handlers.append(Lines(sys.stderr, colour=colour))
+    elif console:
+        handlers.append(OfferedLines(colour=colour))
     return Logs(handlers, names[level.upper()])
 
 

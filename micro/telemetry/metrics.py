@@ -4,6 +4,7 @@ Each `Metrics` is its own registry: nothing is global, so a reloaded module can'
 the text exposition format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
 On a hot path look a series up once (`labels`) and keep it; `inc`, `set` and `observe` are then a few machine words.
+What even a call is too much for adds to `Series.amount`, `Distribution.counts` and `.total` itself.
 """
 
 from __future__ import annotations
@@ -36,32 +37,37 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 class Series:
     """One value: of a counter or a gauge."""
 
-    __slots__ = ("_read", "_value")
+    __slots__ = ("_read", "amount")
 
     def __init__(self) -> None:
-        self._value = 0.0
+        self.amount = 0.0
+        """What was counted, where it is no series that watches something: to be added to on a hot path."""
         self._read: Callable[[], float] | None = None
 
     @property
     def value(self) -> float:
         """What the series says now."""
-        return self._value if self._read is None else self._read()
+        return self.amount if self._read is None else self._read()
 
     def inc(self, amount: float = 1.0) -> None:
         """Add `amount`, which is not negative for a counter."""
-        self._value += amount
+        self.amount += amount
 
     def dec(self, amount: float = 1.0) -> None:
         """Subtract `amount`; for gauges."""
-        self._value -= amount
+        self.amount -= amount
 
     def set(self, value: float) -> None:
         """Make it `value`; for gauges."""
-        self._value = value
+        self.amount = value
 
     def watch(self, read: Callable[[], float]) -> None:
         """Ask `read` whenever the value is printed, instead of keeping one; for gauges."""
         self._read = read
+
+    def watches(self, read: Callable[[], float]) -> bool:
+        """Whether `read` is what it asks."""
+        return self._read is read
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """The sample as text."""
@@ -71,32 +77,34 @@ class Series:
 class Distribution:
     """One series of a histogram."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """How many values were in each bucket, those beyond all bounds last."""
+        self.total = 0.0
+        """Their sum."""
 
     @property
     def count(self) -> int:
         """How many values were observed."""
-        return sum(self._counts)
+        return sum(self.counts)
 
     def observe(self, value: float) -> None:
         """Count `value` into the bucket whose bound is the first at or above it."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         """The buckets, cumulative, then sum and count."""
-        total = 0
+        count_so_far = 0
         separator = "," if labels else ""
-        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
-            total += count
-            yield f'{name}_bucket{{{labels}{separator}le="{_number(bound)}"}} {total}'
-        yield f"{name}_sum{_braces(labels)} {_number(self._sum)}"
-        yield f"{name}_count{_braces(labels)} {total}"
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            count_so_far += count
+            yield f'{name}_bucket{{{labels}{separator}le="{_number(bound)}"}} {count_so_far}'
+        yield f"{name}_sum{_braces(labels)} {_number(self.total)}"
+        yield f"{name}_count{_braces(labels)} {count_so_far}"
 
 
 S = TypeVar("S", Series, Distribution)
@@ -178,6 +186,15 @@ class Gauge(Metric[Series]):
     def set(self, value: float) -> None:
         """Set the series without labels."""
         self.labels().set(value)
+
+    def forget(self, *values: str, read: Callable[[], float]) -> None:
+        """Print the series of these label values no longer, because what it told of is gone.
+
+        Unless it does not watch `read` any more: whoever came after has taken it over.
+        """
+        series = self._series.get(values)
+        if series is not None and series.watches(read):
+            del self._series[values]
 
 
 class Histogram(Metric[Distribution]):

@@ -67,8 +67,10 @@ class LogQuery:
     def paths(self) -> list[Path]:
         """The files to read."""
         if self.services:
-            return [self.folder / f"{name}.log" for name in self.services]
-        return sorted(path for path in self.folder.glob("*.log") if path.stem != _ACCESS)
+            own = (self.folder / f"{name}.log" for name in self.services)
+            instances = (path for name in self.services for path in self.folder.glob(f"{name}.*.log"))
+            return [*own, *sorted(instances)]
+        return sorted(path for path in self.folder.glob("*.log") if _owner(path) != _ACCESS)
 
     def takes(self, line: _Line) -> bool:
         """Whether a line is asked for."""
@@ -108,10 +110,17 @@ def find_requests(
 ) -> list[dict[str, Any]]:
     """The access records since then whose request id or correlation id is among `ids`, oldest first.
 
-    At most `limit`, the newest. `path` is the access log's own; its rotated files are read as far back as `since` asks.
+    At most `limit`, the newest. `path` is the access log of the only gateway; those of several (`access.1.log`) are read,
+    too, and rotated files as far back as `since` asks.
     """
+    numbered = sorted(path.parent.glob(f"{path.stem}.*{path.suffix}"))
+    found = [line for each in (path, *numbered) for line in _requests(each, ids, since=since, limit=limit)]
+    return [line.fields for line in sorted(found, key=_time)[-limit:]]
+
+
+def _requests(path: Path, ids: Collection[str], *, since: datetime, limit: int) -> list[_Line]:
     needles = [msgspec.json.encode(wanted) for wanted in ids]
-    found: list[dict[str, Any]] = []
+    found: list[_Line] = []
     for number, raw in enumerate(lines_backwards(path)):
         hit = any(needle in raw for needle in needles)
         if not hit and number % _LOOK_AT_TIME:
@@ -123,7 +132,7 @@ def find_requests(
         if cause.time < since - _DISORDER or len(found) == limit:
             break
         if hit and cause.time >= since and (cause.request_id in ids or cause.correlation_id in ids):
-            found.append(_fields.decode(raw))
+            found.append(_Line(cause.time, _fields.decode(raw)))
     return found[::-1]
 
 
@@ -171,6 +180,11 @@ def _read(query: LogQuery, ends: dict[Path, int]) -> list[dict[str, Any]]:
                 found.append(line)
     found.reverse()  # the sort is stable: lines of one time keep the file's order
     return [line.fields for line in sorted(found, key=_time)]
+
+
+def _owner(path: Path) -> str:
+    """Whose file it is: NAME.log, or NAME.NUMBER.log of one instance."""
+    return path.name.partition(".")[0]
 
 
 def _decode(raw: bytes) -> _Line | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from micro.testing.bus import BusContract
     from micro.testing.cache import CacheContract, WindowContract
     from micro.testing.clock import FakeClock
+    from micro.testing.discovery import DiscoveryContract
     from micro.testing.fakes import FakeCaller, FakeVerifier
     from micro.testing.faults import FaultyBus, FaultyJournal, FaultyStore, crash_at, fail_at
     from micro.testing.harness import ServiceHarness
@@ -26,6 +27,7 @@ __all__ = [
     "AsgiClient",
     "BusContract",
     "CacheContract",
+    "DiscoveryContract",
     "FakeCaller",
     "FakeClock",
     "FakeVerifier",
@@ -45,6 +47,7 @@ _MODULES = {
     "AsgiClient": "micro.testing.asgi",
     "BusContract": "micro.testing.bus",
     "CacheContract": "micro.testing.cache",
+    "DiscoveryContract": "micro.testing.discovery",
     "FakeCaller": "micro.testing.fakes",
     "FakeClock": "micro.testing.clock",
     "FakeVerifier": "micro.testing.fakes",

@@ -121,6 +121,16 @@ class FaultyStore(_Faulty):
         """See `micro.store.ports.Store.query`."""
         return await self._inner.query(sql, *parameters)
 
+    async def signal(self, name: str) -> None:
+        """See `micro.store.ports.Signals.signal`; where the store inside has none, nobody hears it."""
+        if self._inner.features.shared_by_processes:
+            await self._inner.signal(name)  # type: ignore[attr-defined] # the feature says so
+
+    def on_signal(self, name: str, heard: Callable[[], None]) -> None:
+        """See `micro.store.ports.Signals.on_signal`."""
+        if self._inner.features.shared_by_processes:
+            self._inner.on_signal(name, heard)  # type: ignore[attr-defined] # as above
+
 
 class _WatchedTransaction:
     """Passes statements on and notes which points they lead to."""

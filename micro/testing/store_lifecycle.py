@@ -79,7 +79,7 @@ class LifecycleContract(StoreFixtures):
                     await store.close()
                     outcomes = await asyncio.gather(*reads, return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        assert all(isinstance(error, StoreUnavailable) for error in errors)
+        assert all(isinstance(error, StoreUnavailable) for error in errors), errors
         again = make()
         await again.open()
         assert await items(again) == []

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from micro.clock import Clock
 
 Verdict: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
+PATHS = frozenset({"/health", "/health/ready"})
+"""Of a service. Asked by probes, which know no names: any `Host` will do."""
 _FRESH = {"Cache-Control": "no-store"}
 
 

@@ -22,11 +22,19 @@ class Hosts:
     """The host names answered to, compared without case and port.
 
     `names` are names, addresses, ``*.example.com`` (any name below) or ``*`` (any); `None` means the loopback names and
-    `bound`, the address that is listened on.
+    `bound`, the address that is listened on. `more` are answered to besides.
     """
 
-    def __init__(self, names: Sequence[str] | None = None, *, bound: str = "127.0.0.1") -> None:
-        chosen = (*LOOPBACK, bound) if names is None else names
+    def __init__(
+        self, names: Sequence[str] | None = None, *, bound: str = "127.0.0.1", more: Sequence[str] = ()
+    ) -> None:
+        self.change(names, bound=bound, more=more)
+
+    def change(
+        self, names: Sequence[str] | None, *, bound: str = "127.0.0.1", more: Sequence[str] = ()
+    ) -> None:
+        """Answer to these from now on, and to no others."""
+        chosen = (*((*LOOPBACK, bound) if names is None else names), *more)
         self._names = frozenset(_normal(name) for name in chosen if not name.startswith("*."))
         self._suffixes = tuple(name[1:].lower() for name in chosen if name.startswith("*."))
         self._known: set[bytes] = set()

@@ -82,11 +82,8 @@ def unauthorized(detail: str | None = None) -> Problem:
     )
 
 
-def problem_response(problem: Problem, request_id: str | None = None) -> Response:
-    """The response for a problem. Without `request_id`, the id of the request being handled is used."""
-    if request_id is None:
-        context = current.get()
-        request_id = context.request_id if context else None
+def problem_body(problem: Problem, request_id: str | None) -> bytes:
+    """The body for a problem, as JSON."""
     body: dict[str, Any] = {"type": "about:blank", "title": problem.title, "status": problem.status}
     if problem.detail is not None:
         body["detail"] = problem.detail
@@ -95,7 +92,16 @@ def problem_response(problem: Problem, request_id: str | None = None) -> Respons
     body |= problem.extensions
     if request_id is not None:
         body["request_id"] = request_id
-    return Response(msgspec.json.encode(body), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    return msgspec.json.encode(body)
+
+
+def problem_response(problem: Problem, request_id: str | None = None) -> Response:
+    """The response for a problem. Without `request_id`, the id of the request being handled is used."""
+    if request_id is None:
+        context = current.get()
+        request_id = context.request_id if context else None
+    body = problem_body(problem, request_id)
+    return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def _again(detail: str) -> Callable[[Exception], Problem]:

@@ -10,9 +10,9 @@ from starlette.requests import ClientDisconnect
 from micro.context import Context, current
 from micro.web.docs import DOCS, document_response
 from micro.web.exposition import metrics_response
-from micro.web.health import alive, readiness
+from micro.web.health import PATHS, alive, readiness
 from micro.web.hosts import Hosts
-from micro.web.incoming import incoming_context
+from micro.web.incoming import arrival
 from micro.web.problems import Problem, problem_response, to_problem
 from micro.web.responses import WithoutBody
 
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from micro.security.peers import TrustedPeers
     from micro.service import Resources
     from micro.telemetry.metrics import Metrics, Series
 
 logger = logging.getLogger(__name__)
 
-_OWN = frozenset({"/health", "/health/ready", "/metrics"})
+_OWN = PATHS | {"/metrics"}
 _OURS_ON_404 = DOCS | {"/openapi.json"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _IDS = frozenset({b"x-request-id", b"x-correlation-id"})
@@ -38,8 +39,9 @@ class ServiceApp:
 
     - `resources` are in ``scope["state"]["micro"]``, and `micro.context.current` is set: from ``scope["micro.context"]``
       where a caller in this process put it, else from the request's headers; in that case ``X-Request-ID`` and
-      ``X-Correlation-ID`` are echoed, and `hosts` decides which ``Host`` gets 400.
-    - ``/health`` (exempt from that), ``/health/ready`` and ``/metrics`` are answered here. `ready` says why the service
+      ``X-Correlation-ID`` are echoed. Unless the stack itself sent it (see `micro.web.incoming.arrival`; `peers` are the
+      proxies in front of its gateway), `hosts` decides which ``Host`` gets 400, and no field says who the user is.
+    - ``/health`` and ``/health/ready`` (exempt from that) and ``/metrics`` are answered here. `ready` says why the service
       should get no traffic, nothing when it may. Metrics are for this machine only, unless `metrics_public`.
     - ``/docs`` and ``/openapi.json`` are answered here where the app answers 404.
     - An exception becomes a problem; once the response has started it goes on to the server, which breaks the connection.
@@ -61,6 +63,8 @@ class ServiceApp:
         self._metrics_public = metrics_public
         self._ready = ready
         self._hosts = hosts or Hosts()
+        self.peers: TrustedPeers | None = None
+        """The proxies in front of the gateway, where there are any."""
         self._requests = metrics.counter(
             "micro_requests_total", "Requests answered by a service.", ("service", "method", "status")
         )
@@ -90,14 +94,17 @@ class ServiceApp:
                 self._seconds.observe(self.resources.clock.monotonic() - started)
 
     async def _receive(self, scope: Scope, exchange: _Exchange) -> tuple[Context, str | None]:
-        headers = scope["headers"]
-        context = await incoming_context(headers, self.resources.verifier, self.resources.clock)
+        resources = self.resources
+        sent = await arrival(scope, resources.verifier, resources.clock, peers=self.peers)
+        context = sent.context
         exchange.ids = [
             (b"x-request-id", (context.request_id or "").encode()),
             (b"x-correlation-id", context.correlation_id.encode()),
         ]
-        exempt = scope["path"] == "/health"
-        return context, None if exempt else self._hosts.refusal(headers)
+        exempt = sent.ours or scope["path"] in PATHS
+        refusal = None if exempt else self._hosts.refusal(scope["headers"])
+        scope["headers"], scope["client"] = sent.headers, sent.client
+        return context, refusal
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange, refusal: str | None) -> None:
         scope["state"] = {**scope.get("state", {}), "micro": self.resources}

@@ -146,7 +146,7 @@ class Shell:
         path.write_text(self.translate(file.text))
         pause = threading.Event()
         for _ in range(int(DEADLINE / 0.05)):
-            if not edited or self._verdicts() > before:
+            if not edited or self._verdicts() > before or self.background[-1].poll() is not None:
                 return
             pause.wait(0.05)
         raise AssertionError(f"the stack did not notice the edit of {file.path}")
@@ -195,5 +195,5 @@ class Shell:
                 process.send_signal(signal.SIGTERM)
         for process in self.background:
             process.wait(20)
-        self.bash.terminate()
+        os.killpg(self.bash.pid, signal.SIGTERM)  # with what a page left running in the background
         self.bash.communicate()

@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 import micro
+import micro.gateway
 import micro.testing
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
-OURS, _, TESTING = PAGE.partition("\n## `micro.testing`\n")
+REST, _, TESTING = PAGE.partition("\n## `micro.testing`\n")
+OURS, _, GATEWAY = REST.partition("\n## `micro.gateway`\n")
 ERRORS = re.split("^## ", OURS.partition("\n## Errors\n")[2], flags=re.MULTILINE)[0]
 CALLS = re.compile(r"`([A-Za-z_]+(?:\.[a-z_]+)?)\(([^`]*)\)`")
 
@@ -25,12 +27,13 @@ def sections(page):
 
 SECTIONS = {
     **{name: (getattr(micro, name), text) for name, text in sections(OURS).items()},
+    **{name: (getattr(micro.gateway, name), text) for name, text in sections(GATEWAY).items()},
     **{name: (getattr(micro.testing, name), text) for name, text in sections(TESTING).items()},
 }
 CLASSES = [
     name
     for name, (value, _) in SECTIONS.items()
-    if inspect.isclass(value) and not name.endswith("Contract") and name != "Event"
+    if inspect.isclass(value) and not name.endswith("Contract") and name not in {"Event", "Exchange"}
 ]
 LINES = [
     (call, parameters)
@@ -77,6 +80,21 @@ def members(cls):
 def test_every_public_name_of_micro_is_there():
     errors = re.findall(r"^\| `(\w+)` \|", ERRORS, re.MULTILINE)
     assert sorted([*sections(OURS), *errors]) == micro.__all__
+
+
+def test_every_public_name_of_the_gateway_is_there():
+    assert sorted(sections(GATEWAY)) == micro.gateway.__all__
+
+
+def test_an_exchange_has_the_attributes_that_the_page_shows():
+    """It has more, which are the gateway's own."""
+    shown = [
+        name
+        for cell in re.findall(r"^\| (`.*?) \|", SECTIONS["Exchange"][1], re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", cell)
+    ]
+    assert len(shown) > 15
+    assert set(shown) <= set(micro.gateway.Exchange.__slots__)
 
 
 def test_every_public_name_of_the_testing_tools_is_there():

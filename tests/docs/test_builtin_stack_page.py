@@ -112,7 +112,7 @@ def test_every_subscription_is_there():
 
 
 def test_the_stacks_own_events_are_there():
-    assert re.findall(r"`(Instance\w+)`", section("Events")) == list(_TYPES.values())
+    assert re.findall(r"`((?:Instance|Breaker|Panic)\w+)`", section("Events")) == list(_TYPES.values())
 
 
 def test_every_setting_of_the_notification_service_is_there():

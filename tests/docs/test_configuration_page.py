@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args, get_origin
 
 import pytest
 
@@ -17,34 +18,54 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").r
 BLOCKS = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
+def inner_tables(hint):
+    """The kinds of table that a value of this type holds, with what its heading adds: nothing, a name, an item."""
+    if get_origin(hint) is Annotated:
+        return  # a value of its own form, such as a rate
+    if is_dataclass(hint):
+        yield hint, "{}", ""
+    for inner in get_args(hint):
+        if is_dataclass(inner) and keys_of(inner):
+            yield (
+                inner,
+                "[{}]" if get_origin(hint) is tuple else "{}",
+                ".NAME" * (get_origin(hint) is Mapping),
+            )
+
+
 def tables(kind, name):
     """Every table below `kind`: its heading in the page, and its keys."""
-    yield name, keys_of(kind)
     for key, hint in keys_of(kind).items():
-        for inner in (hint, *get_args(hint)):
-            if is_dataclass(inner) and keys_of(inner):
-                yield from tables(inner, f"{name}.{key}".strip("."))
+        for inner, brackets, end in inner_tables(hint):
+            path = f"{name}.{key}{end}".strip(".")
+            yield f"[{brackets.format(path)}]", keys_of(inner)
+            yield from tables(inner, path)
+
+
+TABLES = list(tables(File, ""))
 
 
 def section(heading):
     """The part of the page below a table's heading."""
-    start = re.search(rf"^#+ `\[+{re.escape(heading)}(\.NAME)?\]+`$", PAGE, re.MULTILINE)
-    assert start, f"no heading for [{heading}]"
+    start = re.search(rf"^#+ `{re.escape(heading)}`$", PAGE, re.MULTILINE)
+    assert start, f"no heading for {heading}"
     return re.split(r"^#+ ", PAGE[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
 
 
-@pytest.mark.parametrize(("heading", "keys"), list(tables(File, ""))[1:])
+@pytest.mark.parametrize(("heading", "keys"), TABLES, ids=[heading for heading, _ in TABLES])
 def test_every_key_stands_in_the_table_of_its_section(heading, keys):
-    plain = {
-        key for key, hint in keys.items() if not any(is_dataclass(inner) for inner in (hint, *get_args(hint)))
-    }
-    limits = {key for key in keys if key == "rate_limit"}
-    listed = set(re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE))
-    assert listed == plain | limits
+    listed = re.findall(r"^\| `(\w+)` \|", section(heading), re.MULTILINE)
+    assert listed == [key for key, hint in keys.items() if not list(inner_tables(hint))]
+
+
+def test_every_table_of_the_page_is_one():
+    """And stands where its keys are."""
+    headings = re.findall(r"^#+ `(\[.*\])`$", PAGE, re.MULTILINE)
+    assert sorted(headings) == sorted(heading for heading, _ in TABLES)
 
 
 def test_the_names_that_no_service_can_have_are_told():
-    (sentence,) = re.findall(r"^A name has .*?; (.*?) are taken by", section("services"), re.MULTILINE)
+    (sentence,) = re.findall(r"^A name has .*?; (.*?) are taken by", section("[services.NAME]"), re.MULTILINE)
     assert set(re.findall("`(.+?)`", sentence)) == RESERVED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import pty
@@ -14,13 +15,14 @@ from pathlib import Path
 import pytest
 import typer
 
+from micro import __main__ as beginning
 from micro import cli
 from micro.cli import VERBS, run
 from micro.commands import verb
 from micro.errors import ConfigurationError, MicroError, StackNotRunning
 
 ROOT = Path(__file__).parents[2]
-LATER = {"run", "restart", "scale", "infra", "new", "init"}
+LATER = {"new", "init"}
 
 
 COMMON = {"-C", "--profile", "--dev", "--prod", "--help"}
@@ -28,18 +30,31 @@ EVENTS = {"--topic", "--type", "--key", "--correlation", "--since", "--limit", "
 LETTERS = {"--service", "--topic", "--type", "--exception", "--json"}
 CHANGE = {*LETTERS, "--all", "--yes", "-y"}
 FLAGS = {
-    "up": {"--no-deps", "--detach", "-d", "--reload", "--no-reload", "--port", "--json"},
+    "up": {
+        "--no-deps",
+        "--detach",
+        "-d",
+        "--reload",
+        "--no-reload",
+        "--port",
+        "--json",
+        "--migrate",
+        "--infra",
+    },
     "down": {"--timeout"},
     "wait": {"--timeout", "--json"},
+    "restart": {"--json"},
+    "scale": {"--json"},
+    "run": {"--json"},
     "ps": {"--json"},
     "health": {"--json"},
     "logs": {"--follow", "-f", "--since", "--level", "--json"},
-    "routes": {"--json"},
+    "routes": {"--host", "--header", "-H", "--json"},
     "call": {
         *("--service", "--data", "-d", "--header", "-H", "--include", "-i"),
         *("--field", "--token", "--as", "--role", "--timeout", "--json"),
     },
-    "token": {"--role", "--ttl"},
+    "token": {"--role", "--scope", "--ttl", "--api-key"},
     "doctor": {"--json"},
     "version": {"--json"},
     "events tail": {*EVENTS, "--follow", "--no-follow"},
@@ -66,6 +81,10 @@ FLAGS = {
     "db migrate": {"--service", "--json"},
     "db status": {"--service", "--json"},
     "db shell": {"--write", "--json"},
+    "infra up": {"--use", "--json"},
+    "infra down": set(),
+    "infra status": {"--json"},
+    "infra logs": set(),
     "profile list": {"--json"},
     "profile show": {"--json"},
 }
@@ -324,6 +343,20 @@ class TestEndings:
             os.close(slave)
             assert (b"\x1b[" in os.read(master, 10_000)) is colored
             os.close(master)
+
+    def test_ctrl_c_while_it_is_loaded_is_the_exit_code_130_and_no_traceback(self, monkeypatch):
+        class Interrupted:
+            def find_spec(self, name, *_):
+                if name == "micro.cli":
+                    raise KeyboardInterrupt
+
+        monkeypatch.delitem(sys.modules, "micro.cli")
+        monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+        with pytest.raises(SystemExit) as ended:
+            beginning.main()
+        gc.enable()
+        assert ended.value.code == 130
+        assert ended.value.__suppress_context__
 
     def test_both_ways_to_start_it_are_the_same(self, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["micro", "--version"])

@@ -226,6 +226,15 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
 
 
 REFUSED = [
+    ("[services.far]\nurl = []", "services.far.url: must name at least one"),
+    (
+        "[services.far]\nurl = 'http://x'\nport = 0",
+        "services.far.port: has no effect on a service that is given by url =",
+    ),
+    (
+        "[services.far]\nurl = ['http://x']\nenv = { A = '1' }",
+        "services.far.env: has no effect on a service that is given by url =",
+    ),
     ("[stak]", "stak: unknown key; did you mean 'stack'?"),
     ("stack = 1", "stack: must be a table, not an integer"),
     ("[stack]\nname = ''", "stack.name: '' must be a name of letters, digits, spaces, - and _"),
@@ -314,7 +323,7 @@ REFUSED = [
     ),
     ("[services.x]\nurl = 'ftp://c'", "services.x.url: 'ftp://c' must be a URL like"),
     ("[services.x]\nurl = 'http://me:pw@c'", "services.x.url: 'http://me:***@c' must be a URL like"),
-    ("[services.x]\ncommand = ''", "services.x.command: '' must be a text"),
+    ("[services.x]\ncommand = ''", "services.x.command: '' must not be empty"),
     ("[services.x]\napp = 'a:b'\nhealth = 'up'", "services.x.health: 'up' must be a path"),
     ("[services.x]\napp = 'a:b'\nroutes = '/x'", "services.x.routes: must be an array, not a string"),
     ("[services.x]\napp = 'a:b'\nenv = { A = 1 }", "services.x.env.A: must be a string, not an integer"),
@@ -431,6 +440,13 @@ def test_a_misspelt_variable_is_warned_about(config):
     assert found.warnings == (
         "the variable MICRO_GATEWAY_PROT sets nothing; did you mean MICRO_GATEWAY_PORT?",
     )
+
+
+def test_variables_that_are_no_setting_are_known_all_the_same(config):
+    environ = {"MICRO_STACK_KEY": "x", "MICRO_ADVERTISE": "10.0.0.5"}
+    assert config(environ=environ).warnings == ()
+    (warning,) = config(environ={"MICRO_STACK_KEYS": "x"}).warnings
+    assert "did you mean MICRO_STACK_KEY?" in warning
 
 
 def test_an_env_file_beside_the_configuration_is_read_below_the_environment(config, tmp_path):

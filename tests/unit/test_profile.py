@@ -90,15 +90,29 @@ def test_an_unset_variable_is_refused_with_its_place(refused):
     )
 
 
-def test_the_built_in_prod_profile_wants_a_password_and_has_no_default_for_it(refused, profile):
-    assert refused(name="prod") == "built-in: profiles.prod.store: the variable PGPASSWORD is not set"
-    found = profile(name="prod", environ={"PGPASSWORD": "x"})
-    assert found.store == "postgresql://micro:x@127.0.0.1:5432/{service}"
-    assert (found.runner, found.bus, found.cache) == (
-        "multi",
-        "kafka://127.0.0.1:9092",
-        "redis://127.0.0.1:6379/0",
+def test_the_built_in_prod_profile_takes_the_local_servers_unless_told_where_others_are(profile):
+    found = profile(name="prod")
+    assert (found.runner, found.local, found.servers) == ("multi", ("store", "bus", "cache"), found.local)
+    told = profile(
+        name="prod", environ={"MICRO_STORE": "postgresql://db/{service}", "MICRO_BUS": "kafka://b"}
     )
+    assert (told.store, told.bus, told.local) == ("postgresql://db/{service}", "kafka://b", ("cache",))
+
+
+def test_local_servers_are_filled_in_where_they_are_known_and_say_where_they_come_from(profile):
+    found = profile(name="prod", environ={"MICRO_BUS": "kafka://b"})
+    located = found.located({"store": "postgresql://x/{service}", "bus": "kafka://other"})
+    assert (located.store, located.bus, located.local) == (
+        "postgresql://x/{service}",
+        "kafka://b",
+        ("cache",),
+    )
+    assert located.place("store").file == "micro infra"
+    assert located.place("bus").file == "environment MICRO_BUS"
+
+
+def test_a_profile_of_this_process_alone_has_no_servers(profile):
+    assert profile().servers == ()
 
 
 @pytest.mark.parametrize(

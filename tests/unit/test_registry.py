@@ -8,16 +8,8 @@ from pathlib import Path
 import pytest
 
 from micro import registry
-from micro.config import read_config
 from micro.errors import ConfigurationError, MissingExtra
-from micro.registry import (
-    backend_class,
-    create,
-    is_known,
-    require_supported,
-    require_supported_members,
-    schemes,
-)
+from micro.registry import backend_class, create, is_known, schemes
 from micro.testing import FakeClock
 
 
@@ -48,17 +40,16 @@ def test_the_back_ends_of_the_dev_profile_are_made_and_not_opened(port, url, tmp
 
 
 @pytest.mark.parametrize(
-    ("port", "url"), [("store", "postgresql://db/x"), ("bus", "kafka://b"), ("cache", "redis://c")]
+    ("port", "url", "name"),
+    [
+        ("store", "postgresql://db/x", "PostgresStore"),
+        ("bus", "kafka://broker", "KafkaBus"),
+        ("cache", "redis://cache:6379/0", "RedisCache"),
+        ("cache", "rediss://cache:6379/0", "RedisCache"),
+    ],
 )
-def test_the_back_ends_of_the_prod_profile_get_one_clear_sentence(port, url):
-    assert is_known(port, url)
-    with pytest.raises(ConfigurationError) as caught:
-        create(port, url, clock=FakeClock())
-    scheme = url.partition(":")[0]
-    assert str(caught.value) == (
-        f"{port}: '{scheme}:' is not part of this version; this version runs the back ends of the dev profile only "
-        "(sqlite: for store, memory: for bus and cache)"
-    )
+def test_the_back_ends_of_the_prod_profile_are_made_without_a_connection(port, url, name):
+    assert type(create(port, url, clock=FakeClock())).__name__ == name
 
 
 def test_an_unknown_scheme_is_refused_with_the_nearest():
@@ -106,52 +97,9 @@ def test_a_broken_import_of_our_own_is_not_taken_for_a_missing_driver(monkeypatc
         create("store", "sqlite:x", clock=FakeClock())
 
 
-@pytest.fixture
-def support(tmp_path):
-    """Asks whether this version runs what a `micro.toml` says."""
-
-    def ask(text, name="dev"):
-        (tmp_path / "micro.toml").write_text(text)
-        config = read_config(tmp_path, {"PGPASSWORD": "x"})
-        require_supported(config.profile(name))
-        require_supported_members(config.stack)
-
-    return ask
-
-
-def test_the_dev_profile_is_run(support):
-    support("")
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "message"),
-    [
-        ("", "prod", 'built-in: profiles.prod.runner: "multi" is not part of this version; '),
-        (
-            "[profiles.prod]\nrunner = 'single'",
-            "prod",
-            "built-in: profiles.prod.store: 'postgresql:' is not part of",
-        ),
-        (
-            "[profiles.dev]\nbus = 'kafka://b'",
-            "dev",
-            "micro.toml: profiles.dev.bus: 'kafka:' is not part of this version",
-        ),
-        (
-            "[services.x]\ncommand = 'node x.js'",
-            "dev",
-            "micro.toml: services.x.command: is not part of this version; ",
-        ),
-        (
-            "[services.x]\nurl = 'http://x'",
-            "dev",
-            "micro.toml: services.x.url: is not part of this version; ",
-        ),
-    ],
-)
-def test_what_is_described_but_not_part_of_this_version_is_refused_in_one_sentence(
-    support, text, name, message
-):
-    with pytest.raises(ConfigurationError) as caught:
-        support(text, name)
-    assert str(caught.value).startswith(message)
+def test_a_discovery_goes_by_the_scheme_of_the_cache_where_that_can_be_one():
+    """A cache in one process's memory can't."""
+    assert schemes("discovery") == {"static", "redis", "rediss"}
+    assert not is_known("discovery", "memory:")
+    made = create("discovery", "redis://h:1/0?prefix=x:", clock=FakeClock(), stack="shop")
+    assert type(made).__name__ == "RedisDiscovery"

@@ -71,6 +71,12 @@ def resources(**changes):
     return Resources(**parts | changes)
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a":' * 100_000 + b"1" + b"}" * 100_000])
+def test_an_answer_that_is_no_json_that_can_be_read_is_a_value_error(body):
+    with pytest.raises(ValueError, match=r"."):
+        Reply(200, {}, body).json()
+
+
 def test_declaring_a_service_does_nothing_else():
     """No import of the app, no file, no connection: only a record."""
     service = Service("shop", app="does.not:exist", routes=["/orders"], migrations="nowhere")

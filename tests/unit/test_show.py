@@ -45,7 +45,8 @@ def test_a_port_of_zero_is_shown(shown):
 
 def test_secrets_are_hidden(shown):
     rows = shown(
-        '[stack]\nbuiltin = true\n[services.task.env]\nSTRIPE_KEY = "abc"\nMODE = "x"\n[profiles.prod]\nreplicas = { task = 2 }',
+        '[stack]\nbuiltin = true\n[services.task.env]\nSTRIPE_KEY = "abc"\nMODE = "x"\n[profiles.prod]\nreplicas = { task = 2 }\n'
+        'store = "postgresql://micro:${PGPASSWORD}@127.0.0.1:5432/{service}"',
         "prod",
         {"PGPASSWORD": "hunter2"},
     )
@@ -53,3 +54,46 @@ def test_secrets_are_hidden(shown):
     assert rows["services.task.env.STRIPE_KEY"] == ("***", "micro.toml")
     assert rows["services.task.env.MODE"] == ("x", "micro.toml")
     assert rows["profiles.prod.replicas.task"] == ("2", "micro.toml")
+
+
+REMOTE = """
+[services.shop]
+url = ["http://10.0.0.5:9000", "http://10.0.0.6:9000"]
+upstream = { first_byte_timeout = "5s", retry = { statuses = [503, 429] } }
+
+[services.web]
+app = "web:app"
+upstream = { balance = "hash" }
+
+[gateway.api_keys.ci]
+hash = "sha256:%s"
+scopes = ["read", "deploy"]
+
+[gateway.auth]
+issuers = ["stack"]
+
+[gateway.auth.providers.company]
+issuer = "https://id.example.com"
+jwks = "https://id.example.com/keys"
+audience = ["shop"]
+""" % ("0" * 64)
+
+
+def test_every_kind_of_value_is_shown_as_it_would_be_written(shown):
+    rows = shown(REMOTE)
+    assert rows["services.shop.url"][0] == "http://10.0.0.5:9000, http://10.0.0.6:9000"
+    assert rows["services.shop.upstream.first_byte_timeout"] == ("5s", "micro.toml")
+    assert rows["services.shop.upstream.retry.statuses"][0] == "503, 429"
+    assert rows["services.shop.upstream.slow_start"] == ("0s", "built-in")
+    assert rows["services.shop.upstream.probe.interval"] == ("2s", "built-in")
+    assert rows["gateway.api_keys.ci.scopes"] == ("deploy, read", "micro.toml")
+    assert rows["gateway.api_keys.ci.role"][0] == "user"
+    assert rows["gateway.auth.providers.company.issuer"] == ("https://id.example.com", "micro.toml")
+    assert rows["gateway.auth.providers.company.role_claim"] == ("role", "built-in")
+
+
+def test_of_a_service_in_this_process_no_more_of_the_upstream_than_was_set(shown):
+    rows = shown(REMOTE)
+    assert {key for key in rows if key.startswith("services.web.upstream")} == {
+        "services.web.upstream.balance"
+    }

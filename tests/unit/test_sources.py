@@ -75,6 +75,11 @@ def test_bytes_that_are_no_text_are_told_with_line_and_column(tmp_path):
     assert message(find_source, tmp_path) == "micro.toml: is not UTF-8 text (at line 2, column 9)"
 
 
+def test_the_mark_that_some_editors_begin_a_file_with_is_no_mistake(tmp_path):
+    (tmp_path / "micro.toml").write_bytes(b"\xef\xbb\xbf[stack]\nname = 'x'")
+    assert find_source(tmp_path).tables == {"stack": {"name": "x"}}
+
+
 def test_arrays_nested_without_end_are_refused(tmp_path):
     (tmp_path / "micro.toml").write_text("a = " + "[" * 20_000)
     assert message(find_source, tmp_path) == "micro.toml: is not valid TOML: it is nested too deeply"

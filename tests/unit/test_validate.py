@@ -88,6 +88,7 @@ def test_tables_in_an_array_are_complete():
         ({"port": 70_000}, "port: 70000 must be a port, from 0 to 65535"),
         ({"kind": "smalq"}, "kind: must be one of 'small', 'large'; did you mean 'small'?"),
         ({"kind": 1}, "kind: must be one of 'small', 'large'"),
+        ({"kind": "zzzz"}, "kind: must be one of 'small', 'large'"),
         ({"tags": "x"}, "tags: must be an array, not a string"),
         ({"tags": ["x", 1]}, "tags.1: must be a string, not an integer"),
         ({"methods": []}, "methods: must name at least one"),
@@ -108,6 +109,9 @@ def test_a_wrong_free_key_is_refused():
     assert "must be a name of at most 40 small letters" in refused({"prices": {"Not A Name": 1}})
     assert refused({"prices": {"gateway": 1}}) == (
         "prices.gateway: 'gateway' is a name that micro itself uses; choose another"
+    )
+    assert "that micro itself uses" in refused({"prices": {"up": 1}}), (
+        "its log is what a detached stack writes"
     )
 
 

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from micro.errors import CallError, TokenError
-from micro.gateway.refusals import refuse_by
+from micro.gateway.refusals import RETRY_AFTER, refuse_by
 from micro.web.auth import bearer_token
 from micro.web.problems import Problem, unauthorized
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from micro.service import Verifier
 
 
-logger = logging.getLogger("micro.gateway")
+_MOST = 256
+"""Fields whose token is remembered."""
 
-_SOON = {"Retry-After": "1"}
+logger = logging.getLogger("micro.gateway")
 
 
 class Authentication:
@@ -28,29 +29,41 @@ class Authentication:
     schemes than Bearer are the service's business. The token goes on to the service, which verifies it again.
     """
 
-    __slots__ = ("_required", "_verifier")
+    __slots__ = ("_required", "_tokens", "_verifier")
 
     def __init__(self, verifier: Verifier, *, required: bool) -> None:
         self._verifier = verifier
         self._required = required
+        self._tokens: dict[bytes, str] = {}
+        """Of the fields seen lately: what they say, not whether it is true."""
 
     def on_request(self, exchange: Exchange) -> Verdict:
         """Let it go on, refuse it, or wait for the keys."""
         value = exchange.found.get(b"authorization")
         if value is None:
             return refuse_by(exchange, unauthorized()) if self._required else None
-        identity = self._verifier.cached(value[7:].decode("latin-1")) if value[:7] == b"Bearer " else None
+        token = self._tokens.get(value) or self._read(value)
+        identity = self._verifier.cached(token) if token else None
         if identity is not None:
             exchange.identity = identity
             return None
         if not self._required and value[:7].lower() != b"bearer ":
             return None
         try:
-            token = bearer_token(((b"authorization", value),))
+            bearer = bearer_token(((b"authorization", value),))
         except Problem as problem:
             return refuse_by(exchange, problem)
-        assert token is not None  # there is a field
-        return self._verify(exchange, token)
+        assert bearer is not None  # there is a field
+        return self._verify(exchange, bearer)
+
+    def _read(self, value: bytes) -> str:
+        """The token in the usual spelling of the field; empty for another. A connection's value is the same object each time."""
+        if value[:7] != b"Bearer ":
+            return ""
+        if len(self._tokens) >= _MOST:
+            self._tokens.clear()
+        token = self._tokens[value] = value[7:].decode("latin-1")
+        return token
 
     async def _verify(self, exchange: Exchange, token: str) -> Answer | None:
         try:
@@ -59,7 +72,11 @@ class Authentication:
             return refuse_by(exchange, unauthorized(str(error)))
         except CallError as error:
             logger.warning("a token can't be checked: %s", error)
-            problem = Problem(503, detail="The keys to check the token are out of reach.", headers=_SOON)
+            problem = Problem(
+                503,
+                detail="The keys to check the token are out of reach.",
+                headers={"Retry-After": RETRY_AFTER},
+            )
             return refuse_by(exchange, problem, kind="destination_unavailable")
         return None
 

@@ -26,6 +26,7 @@ class CrossOrigin:
     """
 
     __slots__ = ("_any", "_cors", "_headers", "_methods", "_origins", "_seconds", "_shared")
+    by_head = True
 
     def __init__(self, cors: Cors) -> None:
         self._cors = cors

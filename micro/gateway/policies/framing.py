@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
 
 _ALLOW = tuple(sorted(METHODS))
-_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
 _NOT_PROXIED = frozenset({"CONNECT", "TRACE"})
 _SPECIAL = _NOT_PROXIED | {"OPTIONS"}
@@ -31,13 +30,14 @@ class Framing:
     """
 
     __slots__ = ()
+    by_head = True
 
     def on_request(self, exchange: Exchange) -> Answer | None:
         """Let it go on, or refuse it."""
         found = exchange.found
         if exchange.version not in _VERSIONS:
             return closing(refuse(exchange, 505, detail="Send the request in HTTP/1.1."))
-        if not _BODY.isdisjoint(found):
+        if b"content-length" in found or b"transfer-encoding" in found:
             answer = _body(exchange, found)
             if answer is not None:
                 return answer

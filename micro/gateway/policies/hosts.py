@@ -20,6 +20,7 @@ class KnownHost:
     """400 for a `Host` that is missing, repeated, malformed (RFC 9112 section 3.2) or not one of ours."""
 
     __slots__ = ("_hosts", "_known")
+    by_head = True
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts

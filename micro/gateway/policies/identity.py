@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from micro.ids import is_traceparent
+from micro.ids import TRACE_FLAGS, is_traceparent, is_tracestate
 from micro.security.peers import plain
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ class Identification:
     The client is the peer, or what trusted peers say in `X-Forwarded-For`, or in `Forwarded` where they don't send the
     other, read from the right. `X-Request-ID` is taken from trusted peers only, `X-Correlation-ID` from anyone where it
     is 1 to 128 of ``A-Z a-z 0-9 _ . -``; it is the request id otherwise. Both are echoed. The client's trace goes on
-    with a span of the gateway's own; without a valid `traceparent` there is a new trace, and `tracestate` is dropped
-    (https://www.w3.org/TR/trace-context/#processing-model).
+    with a span of the gateway's own; without a valid `traceparent` there is a new trace, and `tracestate` is dropped, as
+    it is where it can't be read (https://www.w3.org/TR/trace-context/#processing-model).
     """
 
     __slots__ = ("_ids", "_known", "_peers")
+    adds = True
 
     def __init__(self, peers: TrustedPeers | None, ids: Ids) -> None:
         """`peers`: the trusted ones; none where nobody is."""
@@ -46,6 +47,12 @@ class Identification:
         exchange.client, exchange.forwarded_for = self._known.get(address) or self._remember(address)
         request_id, exchange.traceparent = self._ids.make(exchange.started)
         exchange.trusted = False
+        known = exchange.known
+        if known is not None and known.nameless and self._peers is None:  # most of the time
+            exchange.request_id = exchange.correlation_id = request_id
+            field = request_id.encode("ascii")
+            exchange.ids = ((b"x-request-id", field), (b"x-correlation-id", field))
+            return
         if self._peers is not None and self._peers.trusts(exchange.client):
             exchange.trusted = True
             exchange.client = self._peers.client_ip(exchange.client, _hops(found))
@@ -74,10 +81,14 @@ class Identification:
 
     def _continue_trace(self, exchange: Exchange, found: dict[bytes, bytes]) -> None:
         parent = found.get(b"traceparent", b"").decode("latin-1")
-        if is_traceparent(parent):
-            exchange.traceparent = f"00-{parent[3:35]}-{self._ids.span_id()}-{parent[53:55]}"
-        else:
-            found.pop(b"tracestate", None)
+        if not is_traceparent(parent):
+            exchange.found = _without_state(found)
+            return
+        flags = int(parent[53:55], 16) & TRACE_FLAGS
+        exchange.traceparent = f"00-{parent[3:35]}-{self._ids.span_id()}-{flags:02x}"
+        state = found.get(b"tracestate")
+        if state is not None and not is_tracestate(state):
+            exchange.found = _without_state(found)
 
     def __str__(self) -> str:
         return "identity: client address, request id, correlation id, trace"
@@ -85,6 +96,11 @@ class Identification:
 
 def _id(value: bytes | None) -> str | None:
     return value.decode("ascii") if value is not None and _ID.match(value) else None
+
+
+def _without_state(found: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """A copy: the connection's next request may be read from the same fields."""
+    return {name: value for name, value in found.items() if name != b"tracestate"}
 
 
 def _hops(found: dict[bytes, bytes]) -> str | None:

@@ -17,6 +17,7 @@ class BodyLimit:
     """
 
     __slots__ = ("_limit",)
+    by_head = True
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

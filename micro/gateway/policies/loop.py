@@ -17,6 +17,7 @@ class Loop:
     """
 
     __slots__ = ("_entries", "_name")
+    by_head = True
 
     def __init__(self, name: str) -> None:
         self._name = name.encode("ascii")

@@ -1,68 +1,198 @@
-"""How many requests one address may send."""
+"""How many requests one address, user or API key may send, and how many a route takes."""
 
 from __future__ import annotations
 
 from math import ceil
 from typing import TYPE_CHECKING
 
-from micro.cache.ports import Hit
+from micro.cache.ports import Hit, Quota
 from micro.gateway.refusals import refuse_by
 from micro.security.peers import rate_key
 from micro.web.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from micro.cache.ports import Window
     from micro.gateway.exchange import Answer, Exchange
     from micro.gateway.pipeline import Verdict
     from micro.terms import Rate
 
+_new = tuple.__new__
+"""Makes a `Quota` in half the time of its own constructor."""
 
-class RateLimit:
-    """At most `rate.limit` requests in any `rate.period` seconds from one address (IPv6: one /64). Else 429.
+BURST = 1.0
+"""Seconds within which a burst comes."""
 
-    Requests are counted together under `name`. Every answer, the refusals of later policies included, carries
-    `RateLimit` and `RateLimit-Policy` as structured fields (draft-ietf-httpapi-ratelimit-headers-11), a refusal
-    `Retry-After` besides (RFC 6585 section 4), which agrees with them.
+
+def _address(exchange: Exchange) -> str:
+    client = exchange.client
+    return rate_key(client) if ":" in client else client
+
+
+def _user(exchange: Exchange) -> str | None:
+    identity = exchange.identity
+    return f"{identity.issuer}\n{identity.subject}" if identity and identity.kind != "api_key" else None
+
+
+def _api_key(exchange: Exchange) -> str | None:
+    identity = exchange.identity
+    return identity.subject if identity is not None and identity.kind == "api_key" else None
+
+
+def _everybody(exchange: Exchange) -> str:
+    return ""
+
+
+SUBJECTS: Mapping[str, Callable[[Exchange], str | None]] = {
+    "ip": _address,
+    "user": _user,
+    "api_key": _api_key,
+    "route": _everybody,
+}
+"""Whose requests are counted together, by what configuration calls it. Nothing: this limit isn't about the request."""
+
+
+class Meter:
+    """One limit: `rate.limit` requests in any `rate.period` seconds from one subject. Known to clients by `name`.
+
+    Requests are counted together that have the same `key` (the name unless given) and subject. IPv6 addresses count by
+    their /64.
     """
 
-    __slots__ = ("_limit", "_name", "_period", "_policy", "_prefix", "_state", "_window")
+    __slots__ = ("_name", "by", "form", "limit", "period", "policy", "prefix", "subject")
 
-    def __init__(self, window: Window, rate: Rate, *, name: str = "default") -> None:
-        self._window = window
-        self._limit, self._period = rate.limit, rate.period
+    def __init__(self, name: str, rate: Rate, *, by: str = "ip", key: str | None = None) -> None:
         self._name = name
-        self._prefix = f"rate:{name}:"
-        quoted = b'"' + name.encode("ascii").replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-        self._policy = (b"ratelimit-policy", b"%s;q=%d;w=%d" % (quoted, rate.limit, ceil(rate.period)))
-        self._state = quoted.replace(b"%", b"%%") + b";r=%d;t=%d"
+        self.by = by
+        self.limit, self.period = rate.limit, rate.period
+        self.subject = SUBJECTS[by]
+        self.prefix = f"rate\n{name if key is None else key}\n"
+        text = name.encode("ascii", "backslashreplace")
+        quoted = b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+        self.policy = b"%s;q=%d;w=%d" % (quoted, rate.limit, ceil(rate.period))
+        """What `RateLimit-Policy` says of it: a member of a List (RFC 9651)."""
+        self.form = quoted.replace(b"%", b"%%") + b";r=%d;t=%d"
+        """What `RateLimit` says of it, but for how many requests and seconds."""
+
+    def state(self, hit: Hit) -> bytes:
+        """What `RateLimit` says of it. A refused client is never told to come back at once."""
+        seconds = ceil(hit.reset)
+        return self.form % (hit.remaining, seconds if hit.allowed else max(1, seconds))
+
+    def __str__(self) -> str:
+        of = {"ip": "address", "api_key": "API key", "route": "route"}.get(self.by, self.by)
+        return f"{self.limit} in {self.period:g} s per {of}, counted as {self._name!r}"
+
+
+class _Limits:
+    """What one limit and several have in common: refusing, and telling.
+
+    Every answer, the refusals of later policies included, carries `RateLimit` and `RateLimit-Policy` as structured
+    fields (draft-ietf-httpapi-ratelimit-headers-11), one member for each limit that counted the request; a refusal has
+    `Retry-After` besides (RFC 6585 section 4): after it every limit that refused lets one more pass.
+    """
+
+    __slots__ = ("_meters", "_window")
+    adds = True
+
+    def __init__(self, window: Window, meters: Sequence[Meter]) -> None:
+        self._window = window
+        self._meters = tuple(meters)
+
+    def on_response(self, exchange: Exchange) -> None:
+        """Tell the client what is left. The first such policy that sees the answer tells it for all."""
+        quota = exchange.quota
+        if quota is not None:
+            exchange.quota = None
+            exchange.fields += quota
+
+    def _tell(self, exchange: Exchange, policy: bytes, state: bytes) -> None:
+        earlier = exchange.quota
+        if earlier is not None:
+            policy, state = earlier[0][1] + b", " + policy, earlier[1][1] + b", " + state
+        exchange.quota = ((b"ratelimit-policy", policy), (b"ratelimit", state))
+
+    def _refuse(self, exchange: Exchange, meter: Meter, hit: Hit) -> Answer:
+        wait = {"Retry-After": str(max(1, ceil(hit.reset)))}
+        detail = f"At most {meter.limit} request{'s' * (meter.limit > 1)} in {meter.period:g} seconds."
+        return refuse_by(exchange, Problem(429, detail=detail, headers=wait))
+
+    def __str__(self) -> str:
+        return "rate limit: " + "; ".join(map(str, self._meters))
+
+
+class RateLimit(_Limits):
+    """429 beyond one limit."""
+
+    __slots__ = ("_form", "_limit", "_meter", "_period", "_policy", "_prefix", "_subject")
+
+    def __init__(self, window: Window, meter: Meter) -> None:
+        super().__init__(window, (meter,))
+        self._meter = meter
+        self._form = meter.form
+        self._policy = (b"ratelimit-policy", meter.policy)
+        self._subject, self._prefix = meter.subject, meter.prefix
+        self._limit, self._period = meter.limit, meter.period
 
     def on_request(self, exchange: Exchange) -> Verdict:
         """Count it: at once where the window can, else when it has answered."""
-        hit = self._window.hit(self._prefix + rate_key(exchange.client), self._limit, self._period)
+        subject_of = self._subject  # a callable kept in a slot is called faster by a name
+        subject = subject_of(exchange)
+        if subject is None:
+            return None
+        count = self._window.hit
+        hit = count(self._prefix + subject, self._limit, self._period)
         if hit.__class__ is Hit:
-            return self._judge(exchange, hit)
+            allowed, remaining, reset = hit
+            if not allowed or exchange.quota is not None:
+                return self._judge(exchange, hit)
+            exchange.quota = (self._policy, (b"ratelimit", self._form % (remaining, ceil(reset))))
+            return None  # most of the time
         return self._wait(exchange, hit)  # type: ignore[arg-type] # no Hit: an awaitable of one
 
     async def _wait(self, exchange: Exchange, hit: Awaitable[Hit]) -> Answer | None:
         return self._judge(exchange, await hit)
 
     def _judge(self, exchange: Exchange, hit: Hit) -> Answer | None:
-        exchange.quota = hit
-        if hit.allowed:
+        meter = self._meter
+        if exchange.quota is None:
+            exchange.quota = (self._policy, (b"ratelimit", meter.state(hit)))
+        else:
+            self._tell(exchange, meter.policy, meter.state(hit))
+        return None if hit.allowed else self._refuse(exchange, meter, hit)
+
+
+class RateLimits(_Limits):
+    """429 beyond any of several limits, which count a request in one atomic step: all of them, or none."""
+
+    __slots__ = ()
+
+    def on_request(self, exchange: Exchange) -> Verdict:
+        """See `RateLimit.on_request`."""
+        meters, quotas = [], []
+        for meter in self._meters:
+            subject = meter.subject(exchange)
+            if subject is not None:
+                meters.append(meter)
+                quotas.append(_new(Quota, (meter.prefix + subject, meter.limit, meter.period)))
+        if not quotas:
             return None
-        wait = {"Retry-After": str(max(1, ceil(hit.reset)))}
-        detail = f"At most {self._limit} requests in {self._period:g} seconds."
-        return refuse_by(exchange, Problem(429, detail=detail, headers=wait))
+        hits = self._window.hit_all(quotas)
+        if hits.__class__ is list:
+            return self._judge(exchange, meters, hits)
+        return self._wait(exchange, meters, hits)  # type: ignore[arg-type] # no list: an awaitable of one
 
-    def on_response(self, exchange: Exchange) -> None:
-        """Tell the client what is left."""
-        quota = exchange.quota
-        if quota is not None:
-            seconds = ceil(quota.reset)
-            state = self._state % (quota.remaining, seconds if quota.allowed else max(1, seconds))
-            exchange.fields += (self._policy, (b"ratelimit", state))
+    async def _wait(
+        self, exchange: Exchange, meters: list[Meter], hits: Awaitable[list[Hit]]
+    ) -> Answer | None:
+        return self._judge(exchange, meters, await hits)
 
-    def __str__(self) -> str:
-        return f"rate limit: {self._limit} in {self._period:g} s per address, counted as {self._name!r}"
+    def _judge(self, exchange: Exchange, meters: list[Meter], hits: list[Hit]) -> Answer | None:
+        states = [meter.state(hit) for meter, hit in zip(meters, hits, strict=True)]
+        self._tell(exchange, b", ".join([meter.policy for meter in meters]), b", ".join(states))
+        refusing = [(hit.reset, index) for index, hit in enumerate(hits) if not hit.allowed]
+        if not refusing:
+            return None
+        longest = max(refusing)[1]
+        return self._refuse(exchange, meters[longest], hits[longest])

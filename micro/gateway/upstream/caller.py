@@ -1,4 +1,4 @@
-"""`call()` between services of one process: the other service's app, without a network in between."""
+"""`call()` between the services of a stack: to the app itself where that is in this process, over the network otherwise."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from urllib.parse import quote
 from micro.context import Context, current
 from micro.errors import CallError
 from micro.gateway.paths import decoded
+from micro.gateway.upstream.ports import UpstreamError
 from micro.ids import child_traceparent, new_id
 from micro.service import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from micro.clock import Clock
     from micro.gateway.headers import Pair
     from micro.gateway.upstream.local import LocalUpstream
+    from micro.gateway.upstream.network import NetworkUpstream
     from micro.gateway.upstream.ports import Message
     from micro.service import Call
 
@@ -36,7 +38,9 @@ _OWN = frozenset({b"content-length", b"host", b"traceparent", b"x-correlation-id
 
 
 class LocalCaller:
-    """A `micro.service.Caller`: runs the other app in a task of its own, so nothing of the caller's context leaks in.
+    """A `micro.service.Caller` for services of this process, which may call any member of the stack.
+
+    The other side's upstream runs in a task of its own, so nothing of the caller's context leaks in.
 
     The call carries the request id, correlation id and trace of the context that it is made in, and the caller's
     service token from `sign(source)` unless it has an `authorization` of its own; tokens must live for a minute at least.
@@ -45,9 +49,13 @@ class LocalCaller:
     """
 
     def __init__(
-        self, apps: Mapping[str, LocalUpstream], *, sign: Callable[[str], str], clock: Clock
+        self,
+        upstreams: Mapping[str, LocalUpstream | NetworkUpstream],
+        *,
+        sign: Callable[[str], str],
+        clock: Clock,
     ) -> None:
-        self._apps = apps
+        self._upstreams = upstreams
         self._sign = sign
         self._clock = clock
         self._tokens: dict[str, tuple[bytes, float]] = {}
@@ -55,14 +63,14 @@ class LocalCaller:
 
     async def call(self, call: Call) -> Reply:
         """See `micro.service.Caller.call`."""
-        app = self._apps.get(call.target)
-        if app is None:
-            known = ", ".join(sorted(self._apps)) or "none"
+        upstream = self._upstreams.get(call.target)
+        if upstream is None:
+            known = ", ".join(sorted(self._upstreams)) or "none"
             raise CallError(
                 f"{call.source} called {call.target}: there is no such service; there are: {known}"
             )
         gathering = _Gathering(call)
-        coroutine = app.call(self._scope(call), gathering.receive, gathering.send)
+        coroutine = _served(upstream.call(self._scope(call), gathering.receive, gathering.send))
         task = asyncio.get_running_loop().create_task(coroutine, context=Variables())
         self._tasks.add(task)
         task.add_done_callback(gathering.ended)
@@ -175,7 +183,8 @@ class _Gathering:
             if failure is not None and self.complete:
                 logger.error("%s failed after its answer", self._call.target, exc_info=failure)
             return
-        error = self.error("the answer broke off" if self._status else "no answer")
+        reason = "the answer broke off" if self._status else "no answer"
+        error = self.error(f"{reason}: {failure}" if isinstance(failure, UpstreamError) else reason)
         error.__cause__ = failure
         self.reply.set_exception(error)
 
@@ -192,3 +201,7 @@ class _Gathering:
         if not more:
             self.complete = True
             self.reply.set_result(Reply(self._status, self._headers, b"".join(self._parts)))
+
+
+async def _served(answering: Awaitable[None]) -> None:
+    await answering

@@ -34,11 +34,12 @@ class Throttled(Protocol):
 class Downstream(Throttled, Protocol):
     """The client's side of one exchange. `pause` and `resume` are about the request's body."""
 
-    def head(self, status: int, fields: list[Pair], length: int | None) -> None:
+    def head(self, status: int, fields: list[Pair], length: int | None, *, body: bytes | None = None) -> None:
         """The answer's head, as it came from the instance but for the fields of its connection.
 
         An interim answer (1xx but 101) may come before, any number of times. `length` is the body's, where it is known
-        in advance: 0 too where the answer has no body. After a 101 both sides `feed` each other bytes until one ends.
+        in advance: 0 too where the answer has no body. With a `body`, empty or not, the answer is complete, and nothing
+        more is called. After a 101 both sides `feed` each other bytes until one ends.
         """
         ...
 
@@ -64,6 +65,10 @@ class Leg(Throttled, Protocol):
 
     def end(self) -> None:
         """The request is complete."""
+        ...
+
+    def close(self) -> None:
+        """The gateway stops: end a tunnel so that both sides are told. Nothing for other exchanges, which end by themselves."""
         ...
 
     def cancel(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DENIAL = "websocket.http.response"
 """The server's extension by which a refused WebSocket handshake gets an answer of its own."""
+EXCHANGE = "micro.exchange"
+"""In a scope behind middleware: what the gateway knows of the request, for an upstream on the network."""
 
 
 class Generation:

@@ -5,7 +5,7 @@
 | `ps` | | end `{"items": [{service, instance, pid, url, state, restarts, reloads, uptime, cpu, memory}]}` |
 | `health` | | end as `GET /health` |
 | `wait` | `timeout` s | end `{"ready": bool, …health}` once all are healthy, or at the time-out |
-| `routes` | `method` and `path`, or neither | end `{"items": […]}`, or what that request would meet |
+| `routes` | `method`, `path` and `headers`, or none | end `{"items": […]}`, or what that request would meet |
 | `routes.reload` | | end `{"changed": bool, "notes": […]}` |
 | `events.list` | `topic`, `type`, `key`, `correlation`, `since`, `limit` | items, oldest first |
 | `events.tail` | the same, `follow` | items, as they come |
@@ -16,10 +16,12 @@
 | `dlq.list` | `service`, `topic`, `type`, `exception`, `limit` | items, oldest first |
 | `dlq.inspect` | `id`, `service` | end |
 | `dlq.replay`, `dlq.skip`, `dlq.purge` | as `dlq.list`, `ids` or `everything`, `dry_run` | end `{"items": […]}` |
-| `db.migrate`, `db.status` | `service` | end `{"items": [{service, number, name, applied_at}]}` |
+| `db.migrate`, `db.status` | `service` | end `{"items": [{service, number, name, applied_at}], "made": […]}`: the databases made |
 | `db.query` | `service`, `sql`, `write` | end `{"columns": […], "rows": [[…]], "changed": n}` |
 | `stop` | | end `{"pid": n}` at once; then the stack drains |
 | `reload` | `service` | end `{"reloaded": […], "errors": […]}` |
+| `restart` | `service` | end `{"service", "instances": […]}`: the names of those that run then |
+| `scale` | `service`, `count` | the same |
 
 An event is `{"topic", "partition", "offset", "event"}`. Times in answers are RFC 3339; `since` and `until` take those
 and spans (`90s`, `15m`, `1h`, `7d`) back from now. Verbs about a running stack raise `StackNotRunning` without one.
@@ -27,10 +29,8 @@ and spans (`90s`, `15m`, `1h`, `7d`) back from now. Verbs about a running stack 
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from micro.errors import StackNotRunning
 from micro.runtime.operations.db import DatabaseOperations
 from micro.runtime.operations.dlq import Chosen, DeadLetterOperations
 from micro.runtime.operations.events import EventOperations, Publication
@@ -40,15 +40,10 @@ from micro.runtime.operations.stack import Live, StackOperations
 from micro.runtime.operations.trace import TraceOperation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from micro.clock import Clock
-    from micro.config import Config
-    from micro.profile import Profile
     from micro.runtime.control import Verb
     from micro.runtime.system import System
 
-__all__ = ["Live", "open_offline", "verbs_of"]
+__all__ = ["Live", "verbs_of"]
 
 
 def verbs_of(system: System, live: Live | None = None) -> dict[str, Verb]:
@@ -62,6 +57,8 @@ def verbs_of(system: System, live: Live | None = None) -> dict[str, Verb]:
         "routes": stack.routes,
         "routes.reload": stack.reload_routes,
         "reload": stack.reload,
+        "restart": stack.restart,
+        "scale": stack.scale,
         "stop": stack.stop,
         "events.list": taking(EventQuery, events.select),
         "events.tail": taking(EventQuery, events.tail),
@@ -78,32 +75,3 @@ def verbs_of(system: System, live: Live | None = None) -> dict[str, Verb]:
         "db.status": db.status,
         "db.query": db.query,
     }
-
-
-@asynccontextmanager
-async def open_offline(
-    config: Config, profile: Profile, *, clock: Clock | None = None, create: bool = False
-) -> AsyncIterator[dict[str, Verb]]:
-    """The verbs on a stack that does not run: bus and databases are opened, with their locks, and closed again.
-
-    No app is started and no event handled, but for what a verb itself does. Services' migrations are left as they are.
-
-    Raises `StackNotRunning` where none has ever run and `create` is off, so that a look leaves no files behind;
-    `StackRunning` where one was started meanwhile; and what `assemble` and the back ends raise.
-    """
-    if not create and not config.stack.state.exists():
-        raise StackNotRunning(f"no stack has run here yet ({config.stack.root}); start one with: micro up")
-    from micro.runtime.assemble import assemble  # noqa: PLC0415 - the running stack has no use for it
-    from micro.runtime.state import StateFolder  # noqa: PLC0415 - as above
-
-    folder = StateFolder(config.stack.state)
-    folder.acquire()
-    try:
-        system = assemble(config, profile, clock=clock)
-        try:
-            await system.open(migrate=False)
-            yield verbs_of(system)
-        finally:
-            await system.close()
-    finally:
-        folder.release()

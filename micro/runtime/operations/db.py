@@ -6,19 +6,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from micro.clock import rfc3339
-from micro.errors import ConfigurationError, NotFound, StoreError, StoreUnavailable, UsageError
-from micro.runtime.databases import bring_up_to_date, migrations_of
-from micro.suggest import did_you_mean
+from micro.errors import ConfigurationError, StoreError, StoreUnavailable, UsageError
+from micro.runtime.databases import all_pending, bring_up_to_date, migrations_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from micro.runtime.system import Hosted, System
+    from micro.store.migrate import MigrationStatus
     from micro.store.ports import Row, Store
 
 _MOST_ROWS = 10_000
 _GIVES_ROWS = re.compile(
-    r"\s*(select|with|values|pragma|explain)\b|.*\breturning\b", re.IGNORECASE | re.DOTALL
+    r"\s*(select|with|values|table|show|pragma|explain)\b|.*\breturning\b", re.IGNORECASE | re.DOTALL
 )
 
 
@@ -26,18 +26,19 @@ class DatabaseOperations:
     """Migrates, says what is applied, and runs a statement."""
 
     def __init__(self, system: System) -> None:
-        self._services = system.services
+        self._system = system
         self._clock = system.shared.clock
 
     async def migrate(self, *, service: str | None = None) -> dict[str, Any]:
         """Apply what is pending; what was applied. Raises `MigrationError`."""
         now = rfc3339(self._clock.now())
         return {
+            "made": self._system.made,
             "items": [
                 {"service": hosted.member.name, "number": each.number, "name": each.name, "applied_at": now}
                 for hosted, store in self._chosen(service)
                 for each in await bring_up_to_date(hosted.service, store, self._clock)
-            ]
+            ],
         }
 
     async def status(self, *, service: str | None = None) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class DatabaseOperations:
                     "applied_at": each.applied_at,
                 }
                 for hosted, store in self._chosen(service)
-                for each in await migrations_of(hosted.service, store)
+                for each in await self._states(hosted, store)
             ]
         }
 
@@ -62,6 +63,8 @@ class DatabaseOperations:
         statement that the database refuses.
         """
         ((_, store),) = self._chosen(service)
+        if service in self._system.absent:
+            raise UsageError(f"{service}: there is no such database; make it with: micro db migrate")
         try:
             return await (_change(store, sql) if write else _read(store, sql))
         except StoreUnavailable:
@@ -69,10 +72,15 @@ class DatabaseOperations:
         except StoreError as error:
             raise UsageError(f"{service}: {error}") from error
 
+    async def _states(self, hosted: Hosted, store: Store) -> list[MigrationStatus]:
+        if hosted.member.name in self._system.absent:
+            return all_pending(hosted.service, store)
+        return await migrations_of(hosted.service, store)
+
     def _chosen(self, service: str | None) -> Iterator[tuple[Hosted, Store]]:
-        if service is not None and service not in self._services:
-            raise NotFound(f"there is no service '{service}'{did_you_mean(service, self._services)}")
-        for name, hosted in self._services.items():
+        if service is not None:
+            self._system.hosted(service)
+        for name, hosted in self._system.services.items():
             if service in {None, name} and hosted.store is not None:
                 yield hosted, hosted.store
             elif service == name:
@@ -92,7 +100,7 @@ async def _change(store: Store, sql: str) -> dict[str, Any]:
 
 def _answer(rows: list[Row]) -> dict[str, Any]:
     answer: dict[str, Any] = {
-        "columns": rows[0].keys() if rows else [],
+        "columns": list(rows[0].keys()) if rows else [],
         "rows": [[_shown(value) for value in row] for row in rows[:_MOST_ROWS]],
         "changed": 0,
     }
@@ -100,4 +108,7 @@ def _answer(rows: list[Row]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    return f"X'{value.hex()}'" if isinstance(value, bytes) else value
+    """A value as JSON can carry it; what only the database knows, such as a date's type, as text."""
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    return value if value is None or isinstance(value, str | int | float) else str(value)

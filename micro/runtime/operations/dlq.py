@@ -8,7 +8,6 @@ import msgspec
 
 from micro.bus.letters import Letters
 from micro.errors import NotFound, UsageError
-from micro.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -47,7 +46,7 @@ class DeadLetterOperations:
     """Lists and shows dead letters, has them handled again, or gives them up for good."""
 
     def __init__(self, system: System) -> None:
-        self._services = system.services
+        self._system = system
 
     async def select(self, chosen: Chosen) -> AsyncIterator[dict[str, Any]]:
         """Dead letters, service by service, the oldest first."""
@@ -106,9 +105,9 @@ class DeadLetterOperations:
                 after = page[-1]["seq"]
 
     def _parkings(self, service: str | None) -> Iterator[tuple[str, Parking]]:
-        if service is not None and service not in self._services:
-            raise NotFound(f"there is no service '{service}'{did_you_mean(service, self._services)}")
-        for name, hosted in self._services.items():
+        if service is not None:
+            self._system.hosted(service)
+        for name, hosted in self._system.services.items():
             if service in {None, name} and hosted.instance.events is not None:
                 yield name, hosted.instance.events.parking
 

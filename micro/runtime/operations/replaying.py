@@ -35,7 +35,7 @@ class ReplayOperation:
     """Applies past events again. Live positions don't move."""
 
     def __init__(self, system: System) -> None:
-        self._services = system.services
+        self._system = system
         self._bus = system.shared.bus
         self._clock = system.shared.clock
 
@@ -71,9 +71,7 @@ class ReplayOperation:
         return {"service": wanted.service, "events": applied + parked, "parked": parked}
 
     def _events(self, service: str) -> Events:
-        if service not in self._services:
-            raise NotFound(f"there is no service '{service}'{did_you_mean(service, self._services)}")
-        events = self._services[service].instance.events
+        events = self._system.hosted(service).instance.events
         if events is None or events.consumer is None:
             raise UsageError(f"{service} subscribes to no events, so there is nothing to apply again")
         return events

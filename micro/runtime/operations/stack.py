@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from micro.clock import rfc3339
-from micro.errors import NotFound, StackNotRunning, UsageError
-from micro.suggest import did_you_mean
+from micro.errors import MicroError, StackNotRunning, UsageError
 from micro.web.health import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from micro.runtime.system import System
 
@@ -42,33 +41,17 @@ class StackOperations:
         self._live = live
 
     async def ps(self) -> dict[str, Any]:
-        """What runs: the gateway and every service, all in one process here."""
+        """What runs: the gateway and every instance of every service."""
         live = self._running()
-        board = self._system.board
-        now = self._clock.monotonic()
-        rows = [{"service": "gateway", "state": "healthy", "uptime": now - live.since, "restarts": 0}]
-        rows += [
-            {
-                "service": name,
-                "state": board.verdicts[name],
-                "uptime": now - hosted.started,
-                "restarts": hosted.instance.restarts,
-                "reloads": hosted.reloads,
-            }
-            for name, hosted in self._system.services.items()
-        ]
-        process = {"pid": os.getpid(), "memory": _resident_bytes(), "cpu": sum(os.times()[:2])}
-        return {
-            "items": [
-                {
-                    **row,
-                    "instance": f"{row['service']}-1",
-                    "url": live.urls.get(str(row["service"])),
-                    **process,
-                }
-                for row in rows
-            ]
-        }
+        row = {"service": "gateway", "state": "healthy", "uptime": self._clock.monotonic() - live.since}
+        items = [self._here("gateway", row | {"restarts": 0}, live)]
+        for name in self._system.shared.stack.names:
+            remote = self._system.remotes.get(name)
+            if remote is None:
+                items.append(self._here(name, self._app(name), live))
+            else:
+                items += [{"service": name, **row, **usage(row["pid"])} for row in remote.rows()]
+        return {"items": items}
 
     async def health(self) -> dict[str, Any]:
         """As `GET /health` of the gateway."""
@@ -84,13 +67,19 @@ class StackOperations:
         health = await self.health()
         return {"ready": health["status"] == "healthy", **health}
 
-    async def routes(self, *, method: str | None = None, path: str | None = None) -> dict[str, Any]:
-        """The table of routes; or what the request of this method and path would meet."""
+    async def routes(
+        self,
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        headers: Sequence[Sequence[str]] = (),
+    ) -> dict[str, Any]:
+        """The table of routes; or what the request of this method and path would meet, with these fields in its head."""
         if (method is None) != (path is None):
             raise UsageError("give both a method and a path, or neither")
         if method is None or path is None:
             return {"items": self._system.gateway.table()}
-        return self._system.gateway.explain(method, path)
+        return self._system.gateway.explain(method, path, headers=[(name, value) for name, value in headers])
 
     async def reload_routes(self) -> dict[str, Any]:
         """Read the configuration again and put the gateway's part of it in force."""
@@ -98,15 +87,54 @@ class StackOperations:
 
     async def reload(self, *, service: str | None = None) -> dict[str, Any]:
         """Load the code of one service, or of all, anew."""
-        services = self._system.services
-        if service is not None and service not in services:
-            raise NotFound(f"there is no service '{service}'{did_you_mean(service, services)}")
-        return await self._running().reload([service] if service else list(services))
+        names = (
+            list(self._system.services) if service is None else [self._system.hosted(service).service.name]
+        )
+        return await self._running().reload(names)
+
+    async def restart(self, *, service: str) -> dict[str, Any]:
+        """Put a fresh instance of the service in the place of the one that runs."""
+        live, remote = self._running(), self._system.remotes.get(service)
+        if service == "gateway":
+            raise UsageError(
+                "the gateway of a stack in one process restarts with it: micro down, then micro up"
+            )
+        if remote is None:
+            answer = await live.reload([self._system.hosted(service).service.name])
+            if answer["errors"]:
+                raise MicroError(answer["errors"][0])
+        elif remote.program is not None:
+            await remote.program.restart()
+        else:
+            raise UsageError(f"{service} is not run by micro: it is given by url =")
+        return {"service": service, "instances": [f"{service}-1"]}
+
+    async def scale(self, *, service: str, count: int) -> dict[str, Any]:
+        """Refused: one process has one instance of each."""
+        self._running()
+        raise UsageError(
+            'one process runs one instance of each service; for more, use a profile with runner = "multi"'
+        )
 
     async def stop(self) -> dict[str, Any]:
         """Ask the stack to stop. It drains after this was answered."""
         asyncio.get_running_loop().call_soon(self._running().stop)
         return {"pid": os.getpid()}
+
+    def _app(self, name: str) -> dict[str, Any]:
+        hosted = self._system.services[name]
+        return {
+            "service": name,
+            "state": self._system.board.verdicts[name],
+            "uptime": self._clock.monotonic() - hosted.started,
+            "restarts": hosted.instance.restarts,
+            "reloads": hosted.reloads,
+        }
+
+    def _here(self, name: str, row: dict[str, Any], live: Live) -> dict[str, Any]:
+        """A row with what all that runs in this process has in common."""
+        process = {"pid": os.getpid(), "memory": _resident_bytes(), "cpu": sum(os.times()[:2])}
+        return {**row, "instance": f"{name}-1", "url": live.urls.get(name), **process}
 
     def _running(self) -> Live:
         if self._live is None:
@@ -121,3 +149,16 @@ def _resident_bytes() -> int:
     import resource  # noqa: PLC0415 - loaded where it is needed
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def usage(pid: int | None) -> dict[str, Any]:
+    """`memory` (bytes) and `cpu` (seconds) of another process, by proc(5); `None` where the system has no such files."""
+    with suppress(OSError):
+        folder = Path(f"/proc/{pid}")
+        ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        pages = int((folder / "statm").read_text().split()[1])
+        return {
+            "memory": pages * os.sysconf("SC_PAGE_SIZE"),
+            "cpu": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+        }
+    return {"memory": None, "cpu": None}

@@ -27,13 +27,15 @@ LAUNCH = Path(__file__).with_name("launch.py")
 
 
 class Stack:
-    """One process of `launch.py`."""
+    """One process of `launch.py`, or of another program that says the same."""
 
-    def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *args: str, env: dict[str, str] | None = None, program: Path = LAUNCH
+    ) -> None:
         self.folder = folder
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, LAUNCH, folder, *args],
+            [sys.executable, program, folder, *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -128,8 +130,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     """`start(…)` runs the stack described in `tmp_path`; whatever still runs at the end is killed."""
     stacks: list[Stack] = []
 
-    def run(*args: str, **env: str) -> Stack:
-        stacks.append(Stack(tmp_path, *args, env=env))
+    def run(*args: str, program: Path = LAUNCH, **env: str) -> Stack:
+        stacks.append(Stack(tmp_path, *args, env=env, program=program))
         return stacks[-1]
 
     yield run

@@ -14,8 +14,10 @@ LIMIT = 30.0
 HEAVY = {
     *("argon2", "cryptography", "fastapi", "httpx", "jwt", "pydantic", "rich", "aiosmtplib"),
     *("email.headerregistry", "html.entities", "micro.bus.replay"),
+    *("micro.gateway.upstream.cluster", "micro.gateway.upstream.network", "micro.runtime.process"),
 }
-"""Each takes milliseconds, and is for a sign-in, a token, a terminal, an e-mail, a page or an operation."""
+"""Each takes milliseconds, and is for a sign-in, a token, a terminal, an e-mail, a page, an operation, or another kind of
+member."""
 PROGRAM = """
 import json, os, sys
 from pathlib import Path

@@ -18,7 +18,6 @@ from micro.bus.subscriber import Subscriber
 from micro.service import Service, Transaction
 from micro.store.journal import SqliteJournal
 from micro.store.migrate import load_migrations, migrate
-from micro.store.sqlite import SqliteStore
 from micro.testing import FakeClock
 from micro.testing.faults import FaultyBus, FaultyJournal, FaultyStore
 
@@ -52,20 +51,16 @@ def until(clock):
 
 
 @pytest.fixture
-async def open_store(tmp_path, clock):
-    """Open and migrate a service's database; the same name is the same file."""
-    async with AsyncExitStack() as stack:
+def open_store(open_database, clock):
+    """Open and migrate a service's database; the same name is the same database."""
 
-        async def open_store(name="shop"):
-            store = SqliteStore(f"sqlite:{tmp_path / name}.db", clock=clock)
-            stack.push_async_callback(store.close)
-            await store.open()
-            await migrate(
-                store, load_migrations(migrations.FOLDER, store.dialect), namespace="micro", clock=clock
-            )
-            return store
+    async def open_store(name="shop"):
+        store = await open_database(name, clock)
+        own = load_migrations(migrations.FOLDER, store.dialect)
+        await migrate(store, own, namespace="micro", clock=clock)
+        return store
 
-        yield open_store
+    return open_store
 
 
 @pytest.fixture
@@ -125,8 +120,10 @@ class World:
     What `crm` applied is a table without constraints: a second application would be a second row.
     """
 
-    def __init__(self, folder, clock):
+    def __init__(self, folder, clock, open_store, spelled):
         self.clock = clock
+        self._open_store = open_store
+        self._spelled = spelled
         self.at = lambda point: None
         self.fails = lambda event: None
         self.crm = Service("crm")
@@ -156,26 +153,18 @@ class World:
         self.bus = FaultyBus(memory, self._reach)
         await self.bus.open()
         self._stack.push_async_callback(self.bus.close)
-        self.shop_store = await self._store(
-            "shop", "create table if not exists placed (id text, key text, n integer) strict"
-        )
-        self.crm_store = await self._store(
-            "crm",
-            "create table if not exists applied (seq integer primary key, id text, key text, n integer) strict",
-        )
+        self.shop_store = await self._store("shop", "placed")
+        self.crm_store = await self._store("crm", "applied")
         self.emitting = self._events(self.shop, self.shop_store)
         self.consuming = self._events(self.crm, self.crm_store)
         return self
 
-    async def _store(self, name, sql):
-        inner = SqliteStore(f"sqlite:{self._folder / name}.db", clock=self.clock)
-        await inner.open()
+    async def _store(self, name, table):
+        inner = await self._open_store(name)
         self._stack.push_async_callback(inner.close)
-        await migrate(
-            inner, load_migrations(migrations.FOLDER, inner.dialect), namespace="micro", clock=self.clock
-        )
         async with inner.transaction() as tx:
-            await tx.script(sql)
+            columns = "seq integer primary key, id text, key text, n integer"
+            await tx.script(self._spelled(f"create table if not exists {table} ({columns}) strict", inner))
         return FaultyStore(inner, self._reach)
 
     def _events(self, service, store):
@@ -207,7 +196,7 @@ class World:
     async def placed(self):
         """What was committed: (id, key, n), in the order of the commits."""
         return [
-            tuple(row) for row in await self.shop_store.query("select id, key, n from placed order by rowid")
+            tuple(row) for row in await self.shop_store.query("select id, key, n from placed order by seq")
         ]
 
     async def applied(self):
@@ -225,14 +214,14 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path, clock):
+async def world(tmp_path, clock, open_store, spelled):
     """Open a world on this test's folder; called again, the former is closed and the files are opened again."""
     worlds = []
 
     async def world():
         if worlds:
             await worlds[-1].close()
-        worlds.append(World(tmp_path, clock))
+        worlds.append(World(tmp_path, clock, open_store, spelled))
         return await worlds[-1].open()
 
     yield world

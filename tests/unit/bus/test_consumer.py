@@ -228,10 +228,10 @@ async def test_what_stopping_left_is_handled_by_the_next(consumer_of, publish, u
 
 @pytest.mark.parametrize("turns", range(0, 60, 4))
 async def test_cancelled_at_any_moment_nothing_is_lost_or_applied_twice(
-    consumer_of, publish, until, store, clock, turns
+    consumer_of, publish, until, store, clock, turns, spelled
 ):
     async with store.transaction() as tx:
-        await tx.script("create table applied (n integer) strict")
+        await tx.script(spelled("create table applied (n integer) strict", store))
 
     async def handle(event, tx):
         await tx.execute("insert into applied (n) values (?)", event.data["n"])

@@ -158,7 +158,7 @@ async def test_the_stored_position_is_never_above_what_is_applied(world, until):
         await w.emit(*KEYS, n=n)
     await until(lambda: everything_applied(w))
     await until(lambda: positions_stored(w))
-    assert checked
+    await until(lambda: checked)
     assert all(checked)
 
 

@@ -23,6 +23,16 @@ def shared(store):
 
 
 @pytest.fixture
+def private(store):
+    """The store as if one process had it for itself."""
+    faulty = FaultyStore(store, lambda point: None)
+    faulty.features = StoreFeatures(
+        concurrent_writers=False, survives_power_loss=True, shared_by_processes=False
+    )
+    return faulty
+
+
+@pytest.fixture
 def lease_of(shared, clock):
     return lambda owner="a", store=shared: Lease(store, clock=clock, owner=owner)
 
@@ -55,15 +65,40 @@ async def test_renewing_keeps_the_token_and_says_that_nothing_changed(lease_of, 
     assert expires == clock.now().timestamp() + 15
 
 
-async def test_another_gets_nothing_while_the_first_renews(lease_of, clock):
-    first, second = lease_of("a"), lease_of("b")
-    await first.claim()
-    for _ in range(5):
+async def test_several_come_to_equal_parts_that_never_overlap(lease_of, clock):
+    leases = [lease_of(name) for name in "abc"]
+    for _ in range(4):
         await clock.advance(6)
-        await first.claim()
-        await second.claim()
-        assert (first.held, second.held) == (ALL, frozenset())
-        assert not second.fresh
+        for lease in leases:
+            await lease.claim()
+            assert sum(len(each.held) for each in leases) == len(
+                frozenset().union(*(each.held for each in leases))
+            )
+    assert sorted(len(lease.held) for lease in leases) == [20, 22, 22]
+    assert not any(lease.whole for lease in leases)
+    assert [await lease.claim() for lease in leases] == [False] * 3, "and stay there"
+
+
+async def test_the_part_of_one_that_dies_comes_to_the_others(lease_of, clock):
+    alive, dead = lease_of("a"), lease_of("b")
+    for _ in range(2):
+        for lease in (alive, dead):
+            await lease.claim()
+    await clock.advance(10)
+    await alive.claim()
+    assert len(alive.held) == 32
+    await clock.advance(5.1)
+    await alive.claim()
+    assert alive.whole
+
+
+async def test_the_part_of_one_that_leaves_comes_to_the_others_at_once(lease_of):
+    stays, leaves = lease_of("a"), lease_of("b")
+    for lease in (stays, leaves, stays, leaves):
+        await lease.claim()
+    await leaves.release()
+    await stays.claim()
+    assert stays.whole
 
 
 async def test_what_is_not_renewed_is_taken_over_with_a_higher_token(lease_of, clock):
@@ -112,15 +147,15 @@ async def test_buckets_that_others_hold_are_left_to_them(lease_of, store):
     assert lease.held == ALL
 
 
-async def test_in_a_file_of_one_process_the_dead_owner_is_not_waited_for(lease_of, store):
-    await lease_of("a", store).claim()
-    again = lease_of("a", store)
+async def test_in_a_file_of_one_process_the_dead_owner_is_not_waited_for(lease_of, private):
+    await lease_of("a", private).claim()
+    again = lease_of("a", private)
     await again.claim()
     assert again.held == ALL
 
 
-async def test_but_two_living_relays_of_one_process_do_not_steal_from_each_other(lease_of, store):
-    first, second = lease_of("a", store), lease_of("b", store)
+async def test_but_two_living_relays_of_one_process_do_not_steal_from_each_other(lease_of, private):
+    first, second = lease_of("a", private), lease_of("b", private)
     await first.claim()
     await second.claim()
     assert await first.claim()

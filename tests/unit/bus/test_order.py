@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from itertools import count
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,9 +19,9 @@ from micro.bus.parking import Parking
 from micro.bus.subscriber import Subscriber
 from micro.service import Retry, Service
 from micro.store.migrate import load_migrations, migrate
-from micro.store.sqlite import SqliteStore
 from micro.testing import FakeClock
 
+_numbers = count(1)
 PART = Partition("order.events", 0)
 
 plans = st.lists(
@@ -93,22 +92,22 @@ class Run:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(plan=plans, steps=steps)
-async def test_random_failures_redeliveries_and_redrives(plan, steps):
+async def test_random_failures_redeliveries_and_redrives(open_database, spelled, plan, steps):
     clock = FakeClock()
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(f"sqlite:{Path(folder) / 'crm.db'}", clock=clock)
-        await store.open()
-        try:
-            await migrate(store, load_migrations(migrations.FOLDER, "sqlite"), namespace="micro", clock=clock)
-            async with store.transaction() as tx:
-                await tx.script("create table applied (seq integer primary key, n integer) strict")
-            run = Run(plan, store, clock)
-            for step, amount in steps:
-                await getattr(run, step)(amount)
-            applied = await run.finish()
-            assert list(await store.query("select 1 from micro_blocked")) == [], "no key stays blocked"
-        finally:
-            await store.close()
+    store = await open_database(f"crm{next(_numbers)}", clock)
+    try:
+        own = load_migrations(migrations.FOLDER, store.dialect)
+        await migrate(store, own, namespace="micro", clock=clock)
+        async with store.transaction() as tx:
+            sql = "create table applied (seq integer primary key, n integer) strict"
+            await tx.script(spelled(sql, store))
+        run = Run(plan, store, clock)
+        for step, amount in steps:
+            await getattr(run, step)(amount)
+        applied = await run.finish()
+        assert list(await store.query("select 1 from micro_blocked")) == [], "no key stays blocked"
+    finally:
+        await store.close()
     assert sorted(applied) == list(range(len(plan))), "each once"
     for key in "abc":
         mine = [n for n in applied if plan[n][0] == key]

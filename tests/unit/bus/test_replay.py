@@ -20,10 +20,10 @@ TOPIC = Range(topic="order.events")
 
 
 @pytest.fixture
-async def shop(subscriber_of, bus, clock, store):
+async def shop(subscriber_of, bus, clock, store, spelled):
     """A subscriber that has applied what was published, and what it has applied since."""
     async with store.transaction() as tx:
-        await tx.script("create table applied (seq integer primary key, n integer) strict")
+        await tx.script(spelled("create table applied (seq integer primary key, n integer) strict", store))
 
     class Shop:
         bad = frozenset()

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from micro.cache.ports import Quota
 from micro.cache.window import SlidingWindow
 
 
@@ -143,3 +144,86 @@ def test_clear_forgets_everything():
     limiter.clear()
     assert limiter.hit("k", 1, 60).allowed
     assert limiter._held == 1
+
+
+class Model:
+    """`hit_all` by its definition: every request that was allowed is kept, and counted one by one."""
+
+    def __init__(self):
+        self.counted = {}
+
+    def hit_all(self, quotas, now):
+        hits = [self.counted.get(key, []) for key, _, _ in quotas]
+        live = [
+            [at for at in log if at > now - period] for log, (_, _, period) in zip(hits, quotas, strict=True)
+        ]
+        allowed = [len(log) < limit for log, (_, limit, _) in zip(live, quotas, strict=True)]
+        if all(allowed):
+            for key, _, _ in quotas:
+                self.counted.setdefault(key, []).append(now)
+            return [
+                (True, limit - len(log) - 1, period)
+                for log, (_, limit, period) in zip(live, quotas, strict=True)
+            ]
+        return [
+            (True, limit - len(log), max(log) + period - now if log else 0)
+            if free
+            else (False, 0, log[-limit] + period - now)
+            for free, log, (_, limit, period) in zip(allowed, live, quotas, strict=True)
+        ]
+
+
+# Each key has one limit and one period, as the gateway's have.
+_QUOTAS = [Quota("a", 2, 1), Quota("b", 3, 7), Quota("c", 5, 20), Quota("d", 1, 3)]
+
+
+@settings(deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(0, 5), st.lists(st.sampled_from(_QUOTAS), unique=True, max_size=4)), max_size=80
+    )
+)
+def test_several_quotas_agree_with_their_definition(requests):
+    clock = Ticking()
+    limiter, model = window(clock), Model()
+    for wait, quotas in requests:
+        clock.time += wait
+        assert limiter.hit_all(quotas) == model.hit_all(quotas, clock.time)
+        assert limiter._held == sum(len(log.hits) for log in limiter._logs.values())
+
+
+@settings(deadline=None)
+@given(
+    requests=st.lists(st.tuples(st.integers(0, 2), st.sets(st.integers(0, 9), max_size=3)), max_size=80),
+    max_keys=st.integers(3, 6),
+    max_hits=st.integers(3, 12),
+)
+def test_several_quotas_keep_the_bounds_too(requests, max_keys, max_hits):
+    clock = Ticking()
+    limiter = window(clock, max_keys=max_keys, max_hits=max_hits)
+    for wait, keys in requests:
+        clock.time += wait
+        limiter.hit_all([Quota(str(key), 5, 10) for key in keys])
+        held = sum(len(log.hits) for log in limiter._logs.values())
+        assert held == limiter._held
+        assert len(limiter._logs) <= max_keys
+        assert held <= max_hits or len(limiter._logs) <= max(1, len(keys))
+
+
+def test_to_make_room_never_forgets_a_key_that_is_being_counted():
+    """Even where the request has more quotas than keys may be kept."""
+    limiter = window(max_keys=2)
+    quotas = [Quota(str(number), 1, 60) for number in range(4)]
+    assert all(hit.allowed for hit in limiter.hit_all(quotas))
+    assert not any(hit.allowed for hit in limiter.hit_all(quotas))
+
+
+def test_a_lowered_limit_is_free_again_when_enough_have_left():
+    """Not when the first one has."""
+    clock = Ticking()
+    limiter = window(clock)
+    for clock.time in (0, 1, 2):
+        assert limiter.hit("k", 3, 10).allowed
+    assert limiter.hit("k", 2, 10).reset == 9
+    assert limiter.hit_all([Quota("k", 2, 10)])[0].reset == 9
+    assert limiter.hit_all([Quota("k", 0, 10)]) == [(False, 0, 10)]

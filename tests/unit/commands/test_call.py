@@ -8,10 +8,13 @@ import os
 import pty
 import re
 import socket
+import tomllib
 
 import pytest
 
 from micro.commands.values import member
+from micro.config import read_config
+from micro.security.api_keys import digest_of
 
 
 @pytest.fixture
@@ -193,6 +196,38 @@ class TestToken:
         assert len(heads) == 1
         (key,) = (home / ".micro" / "keys").iterdir()
         assert key.stat().st_mode & 0o077 == 0
+
+    def test_scopes_are_in_it_in_one_claim(self, micro):
+        found = claims(micro("token", "ada", "--scope", "orders:write", "--scope", "orders:read").out)
+        assert found["scope"] == "orders:read orders:write"
+        assert "scope" not in claims(micro("token").out)
+
+    @pytest.mark.parametrize("scope", ["a b", "", 'say "x"', "ä"])
+    def test_what_can_be_no_scope_is_refused(self, micro, scope):
+        code, out, err = micro("token", "--scope", scope)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: --scope {scope!r}: is one word")
+
+    def test_an_api_key_comes_with_the_table_that_lets_it_in(self, micro):
+        code, key, table = micro("token", "ci", "--api-key", "--role", "bot", "--scope", "b", "--scope", "a")
+        assert code == 0
+        assert re.fullmatch(r"micro_[\w-]{43}\n", key)
+        (found,) = tomllib.loads(table)["gateway"]["api_keys"].values()
+        assert found == {"hash": digest_of(key.strip()), "role": "bot", "scopes": ["a", "b"]}
+        assert key.strip() not in table
+
+    def test_an_api_key_s_table_is_one_that_the_configuration_takes(self, micro, home):
+        (home / "micro.toml").write_text("[stack]\nbuiltin = true" + micro("token", "ci", "--api-key").err)
+        assert read_config(home, {}).stack.gateway.api_keys["ci"].role == "user"
+
+    def test_no_two_api_keys_are_the_same(self, micro):
+        assert len({micro("token", "ci", "--api-key").out for _ in range(5)}) == 5
+
+    @pytest.mark.parametrize("name", [[], ["No Name"], ["micro"], ["x" * 41]])
+    def test_an_api_key_needs_a_name_that_a_table_can_have(self, micro, name):
+        code, out, err = micro("token", *name, "--api-key")
+        assert (code, out) == (2, "")
+        assert err.startswith("error: SUBJECT")
 
     def test_a_bad_span_is_refused(self, micro):
         code, out, err = micro("token", "--ttl", "15")

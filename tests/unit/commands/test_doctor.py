@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -102,7 +104,7 @@ def test_the_port_of_a_service_is_looked_at_too(micro, home):
         ("[broken", "configuration"),
         ('[services.x]\napp = "no_such_module:app"\nroutes = ["/"]\n', "services"),
         (
-            '[services.x]\napp = "plainly:app"\n[profiles.dev]\nstore = "postgresql://h/{service}"\n',
+            '[services.x]\napp = "plainly:app"\n[profiles.dev]\nstore = "mysql://h/{service}"\n',
             "back ends",
         ),
     ],
@@ -120,10 +122,11 @@ def test_what_keeps_a_stack_from_starting_is_one_failure_and_the_rest_is_not_loo
     assert failure["advice"]
 
 
-def test_a_profile_that_this_version_does_not_run_fails_whether_its_variables_are_set_or_not(micro):
+def test_a_profile_whose_servers_are_neither_named_nor_running_fails_with_both_ways_out(micro):
     code, out, _ = micro("doctor", "--prod")
     assert code == 1
-    assert "not part of this version" in out
+    assert "set MICRO_STORE, MICRO_BUS and MICRO_CACHE" in out
+    assert "micro up --prod --infra" in out
 
 
 @pytest.mark.parametrize(
@@ -171,3 +174,82 @@ def test_version_prints_what_is_in_use(micro):
     versions = micro("version", "--json").json
     assert list(versions) == [line.split()[0] for line in out.splitlines()]
     assert json.dumps(versions)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A server somewhere: well at `/up`, unknown elsewhere."""
+
+    def do_GET(self):
+        self.send_response(204 if self.path == "/up" else 404)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def members(home, text):
+    (home / "micro.toml").write_text(f"[gateway]\nport = 0\n{text}")
+
+
+def test_each_server_of_a_member_is_asked_at_its_health_path(micro, home, server):
+    members(home, f'[services.far]\nurl = ["{server}", "http://127.0.0.1:9"]\nhealth = "/up"\n')
+    code, out, _ = micro("doctor")
+    assert code == 0, "others may start it later"
+    assert f"ok    service far     {server}: GET /up is answered" in out
+    assert "warn  service far     http://127.0.0.1:9: GET /up: " in out
+
+
+def test_a_server_that_knows_no_health_is_a_warning_that_says_what_to_mend(micro, home, server):
+    members(home, f'[services.far]\nurl = "{server}"\n')
+    code, out, _ = micro("doctor")
+    assert code == 0
+    assert f"warn  service far     {server}: GET /health: GET /health answers 404" in out
+    assert "mend url or health" in out
+
+
+def test_the_program_of_a_member_is_looked_for(micro, home):
+    members(home, '[services.tool]\ncommand = "sh x"\n[services.lost]\ncommand = "no-such-tool"\n')
+    code, out, _ = micro("doctor")
+    assert code == 1
+    assert "ok    service tool    /" in out
+    assert (
+        "fail  service lost    micro.toml: services.lost.command: there is no program 'no-such-tool'" in out
+    )
+
+
+def test_members_are_looked_at_beside_a_stack_that_runs_too(micro, home, stack, server):
+    members(home, f'[services.far]\nurl = "{server}"\nhealth = "/up"\n')
+    stack.answers["health"] = [{"end": {"status": "healthy"}}]
+    code, out, _ = micro("doctor")
+    assert code == 0
+    assert "GET /up is answered" in out
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_free_ports")
+def test_each_server_of_the_profile_is_a_line(micro, kafka_server, redis_server, monkeypatch):
+    for name, url in {
+        "BUS": kafka_server,
+        "CACHE": redis_server,
+        "STORE": "postgresql://h/{service}",
+    }.items():
+        monkeypatch.setenv(f"MICRO_{name}", url)
+    lines = {item["check"]: item for item in micro("doctor", "--json").json["items"]}
+    assert lines["bus"]["detail"].startswith("Kafka at 127.0.0.1:")
+    assert lines["cache"]["detail"].startswith("Valkey 9.")
+    assert "store" not in lines, "the one service is an app without a database"
+    monkeypatch.setenv("MICRO_CACHE", "redis://127.0.0.1:1/0")
+    failed = micro("doctor")
+    assert failed.code == 1
+    assert "fail  cache           cache: 127.0.0.1:1: no server answers" in failed.out

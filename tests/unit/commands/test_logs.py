@@ -85,3 +85,14 @@ def test_what_can_not_be_asked_for_is_one_sentence(micro, logs, arguments, said)
 
 def test_no_logs_are_no_lines(micro):
     assert micro("logs") == (0, "", "")
+
+
+def test_a_service_has_the_files_of_its_instances_too(micro, logs):
+    logs("task.1", record(1, "task", instance="task-1"))
+    logs("task.2", record(2, "task", instance="task-2"))
+    logs("access.1", record(3, "gateway"))
+    code, out, _ = micro("logs", "task")
+    assert code == 0
+    assert [line.split()[2] for line in out.splitlines()] == ["task-1", "task-2"]
+    assert micro("logs").out == out, "what was asked for is in the access log"
+    assert "did you mean 'task'?" in micro("logs", "tsk").err

@@ -56,3 +56,16 @@ def test_a_wrong_profile_is_one_sentence(micro, arguments, said):
     code, out, err = micro("profile", *arguments)
     assert (code, out) == (2, "")
     assert said in err
+
+
+def test_a_local_server_that_runs_is_shown_where_it_is_without_its_password(micro, monkeypatch):
+    def rows():
+        items = micro("profile", "show", "prod", "--json").json["items"]
+        return {item["key"]: (item["value"], item["origin"]) for item in items}
+
+    assert rows()["profiles.prod.bus"] == ("infra:", "built-in")
+    monkeypatch.setattr(
+        "micro.infra.local.Local.urls", lambda self: {"bus": "kafka://micro:s3cret@127.0.0.1:7"}
+    )
+    assert rows()["profiles.prod.bus"] == ("kafka://micro:***@127.0.0.1:7", "micro infra")
+    assert rows()["profiles.prod.store"] == ("infra:", "built-in")

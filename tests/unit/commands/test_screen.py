@@ -113,6 +113,7 @@ class TestDetached:
             ["--port", "9000", "--reload"],
             ["--no-reload", "--profile", "team"],
             ["--prod"],
+            ["--prod", "--infra", "--migrate"],
         ],
     )
     def test_the_child_is_started_with_the_same_options_and_stays_in_the_foreground(

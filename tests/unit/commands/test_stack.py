@@ -1,4 +1,4 @@
-"""`down`, `wait`, `ps`, `health` and `routes` against a stack that answers as told."""
+"""`down`, `wait`, `ps` and `health` against a stack that answers as told."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ PS = [
         "pid": 7,
         "uptime": 65.0,
         "restarts": 0,
+        "instance": "task-1",
+        "cpu": 1.5,
+        "memory": 54_300_000,
     },
     {"service": "user", "state": "unhealthy", "url": None, "pid": None, "uptime": None, "restarts": 2},
 ]
@@ -40,10 +43,16 @@ def test_ps_is_a_table_in_a_pipe(micro, stack):
     code, out, _ = micro("ps")
     assert code == 0
     assert out.splitlines() == [
-        "SERVICE  STATE      URL                    PID  UPTIME   RESTARTS",
-        "task     healthy    http://127.0.0.1:8002  7    1 m 5 s  0",
-        "user     unhealthy                                       2",
+        "SERVICE  INSTANCE  STATE      URL                    PID  UPTIME   RESTARTS  CPU    MEMORY",
+        "task     task-1    healthy    http://127.0.0.1:8002  7    1 m 5 s  0         1.5 s  54 MB",
+        "user               unhealthy                                       2",
     ]
+
+
+def test_ps_shows_the_ports_of_instances_where_they_have_some(micro, stack):
+    stack.answers["ps"] = [{"end": {"items": [{**PS[0], "port": 40001}, PS[1]]}}]
+    _, out, _ = micro("ps")
+    assert [line.split()[4] for line in out.splitlines()[:2]] == ["PORT", "40001"]
 
 
 def test_ps_as_json_is_one_object_with_the_items(micro, stack):
@@ -125,52 +134,6 @@ def test_a_broken_configuration_without_a_stack_is_told(micro, home):
     assert code == 2
     assert err.startswith("error: micro.toml: is not valid TOML")
     assert err.count("\n") <= 2
-
-
-def test_routes_are_listed(micro, stack):
-    row = {
-        "path": "/tasks",
-        "methods": None,
-        "service": "task",
-        "auth": "required",
-        "timeout": 15.0,
-        "rate_limit": "100/minute",
-    }
-    stack.answers["routes"] = [{"end": {"items": [row, {**row, "methods": ["GET", "HEAD"]}]}}]
-    lines = micro("routes").out.splitlines()
-    assert lines[0].split() == ["PATH", "METHODS", "SERVICE", "AUTH", "TIMEOUT", "RATE", "LIMIT"]
-    assert lines[1].split() == ["/tasks", "all", "task", "required", "15", "s", "100/minute"]
-    assert "GET, HEAD" in lines[2]
-
-
-def test_routes_of_one_request_says_what_it_meets(micro, stack):
-    met = {
-        "path": "/tasks",
-        "service": "task",
-        "policies": ["size", "auth"],
-        "rate_limit": None,
-        "methods": [],
-    }
-    stack.answers["routes"] = [{"end": met}]
-    code, out, _ = micro("routes", "get", "/tasks/1")
-    assert code == 0
-    assert out.splitlines() == [
-        "path              /tasks",
-        "service           task",
-        "policies",
-        "  size",
-        "  auth",
-        "rate_limit        -",
-        "methods           -",
-    ]
-    assert stack.asked == [("routes", {"method": "GET", "path": "/tasks/1"})]
-    assert micro("routes", "GET", "/tasks/1", "--json").json == met
-
-
-def test_routes_of_a_method_needs_a_path(micro):
-    code, _, err = micro("routes", "GET")
-    assert code == 2
-    assert "micro routes GET /tasks" in err
 
 
 def test_what_the_stack_refuses_is_one_sentence(micro, stack):

@@ -129,7 +129,8 @@ def test_a_port_in_use_is_one_sentence_and_leaves_nothing_running(micro, refused
     ("arguments", "said"),
     [
         (["helo"], "did you mean 'hello'?"),
-        (["--prod"], "profiles.prod"),
+        (["--prod"], "no server is configured for store, bus and cache"),
+        (["--infra"], "profile dev uses no servers"),
         (["--port", "70000"], "--port '70000': is not a port"),
         (["--profile", "nope"], "no profile 'nope'"),
     ],

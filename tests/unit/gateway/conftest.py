@@ -13,12 +13,12 @@ import pytest
 from micro.cache.memory import MemoryCache
 from micro.errors import TokenError
 from micro.gateway.app import Gateway
-from micro.gateway.flow import BrokenOff
 from micro.gateway.upstream.local import LocalUpstream
 from micro.gateway_spec import GatewaySpec, Route
 from micro.service import Identity
 from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
+from micro.web.server.turn import BrokenOff
 
 PEER = ("203.0.113.7", 50123)
 DEADLINE = 5.0
@@ -196,6 +196,8 @@ class Bench:
         self.documents: dict[str, dict[str, Any]] = {}
         self.wires: list[Wire] = []
         self.gateway: Gateway = None
+        self.source = ""
+        self.signer = None
 
     def serve(self, app=None, *, routes=None, upstreams=None, **spec) -> Bench:
         """Put `app` behind `/`, or any routes in front of any upstreams."""
@@ -212,6 +214,8 @@ class Bench:
             health=lambda: self.states,
             documents=self._documents,
             metrics=self.metrics,
+            source=self.source,
+            signer=self.signer,
         )
         return self
 

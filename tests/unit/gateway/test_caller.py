@@ -13,6 +13,7 @@ from micro.errors import CallError
 from micro.gateway.upstream import caller as caller_module
 from micro.gateway.upstream.caller import TOKEN_REUSED, LocalCaller
 from micro.gateway.upstream.local import LocalUpstream
+from micro.gateway.upstream.ports import UpstreamError
 from micro.ids import is_id, is_traceparent
 from micro.service import Call
 
@@ -166,6 +167,14 @@ async def test_an_app_that_raises_gives_no_answer_and_keeps_its_reason(make):
     with pytest.raises(CallError, match="task called user: GET /users/1: no answer") as failure:
         await make(app).call(call())
     assert isinstance(failure.value.__cause__, ValueError)
+
+
+async def test_an_upstream_that_gets_no_answer_says_why(make):
+    async def unreachable(scope, receive, send):
+        raise UpstreamError("connection_refused", "10.0.0.5:9000: refused")
+
+    with pytest.raises(CallError, match=r"GET /users/1: no answer: 10\.0\.0\.5:9000: refused"):
+        await make(unreachable).call(call())
 
 
 async def test_an_app_that_returns_without_an_answer_gives_none(make):

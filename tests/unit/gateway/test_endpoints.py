@@ -143,8 +143,8 @@ THING = {"type": "object", "properties": {"id": {"type": "string"}}}
 OTHER = {"type": "object", "properties": {"id": {"type": "integer"}}}
 
 
-def owner(method, path):
-    return {"a": "alpha", "b": "beta"}.get(path[1:2])
+def reach(service, method, path):
+    return path if {"a": "alpha", "b": "beta"}.get(path[1:2]) == service else None
 
 
 async def test_all_documents_are_served_in_one(bench, make_echo):
@@ -170,14 +170,14 @@ async def test_all_documents_are_served_in_one(bench, make_echo):
 
 
 def test_no_documents_make_an_empty_one():
-    assert merged({}, owner)["paths"] == {}
+    assert merged({}, reach)["paths"] == {}
 
 
 def test_operations_that_are_routed_elsewhere_are_left_out():
     paths = {"/a": {"get": operation("x"), "post": operation("y")}, "/b": {"get": operation("z")}}
-    whole = merged({"alpha": document(paths)}, lambda method, path: "alpha" if method == "GET" else "beta")
+    whole = merged({"alpha": document(paths)}, lambda _, method, path: path if method == "GET" else None)
     assert whole["paths"]["/a"].keys() == {"get"}
-    assert merged({"alpha": document(paths)}, lambda method, path: None)["paths"] == {}
+    assert merged({"alpha": document(paths)}, lambda service, method, path: None)["paths"] == {}
 
 
 def test_components_that_differ_are_told_apart_and_references_follow():
@@ -185,7 +185,7 @@ def test_components_that_differ_are_told_apart_and_references_follow():
         "alpha": document({"/a": {"get": operation("a")}}, schemas={"Thing": THING}),
         "beta": document({"/b": {"get": operation("b")}}, schemas={"Thing": OTHER}),
     }
-    whole = merged(documents, owner)
+    whole = merged(documents, reach)
     assert whole["components"]["schemas"] == {"Thing": THING, "beta_Thing": OTHER}
     schema = whole["paths"]["/b"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/beta_Thing"}
@@ -201,7 +201,7 @@ def test_a_component_that_refers_to_one_that_differs_differs():
         }
 
     documents = {"alpha": document({}, schemas=schemas(THING)), "beta": document({}, schemas=schemas(OTHER))}
-    components = merged(documents, owner)["components"]["schemas"]
+    components = merged(documents, reach)["components"]["schemas"]
     assert components["Things"]["items"]["$ref"] == "#/components/schemas/Thing/properties/id"
     assert components["beta_Things"]["items"]["$ref"] == "#/components/schemas/beta_Thing/properties/id"
 
@@ -211,7 +211,7 @@ def test_a_new_name_is_a_free_one():
         "alpha": document({}, schemas={"Thing": THING}),
         "beta": document({}, schemas={"Thing": OTHER, "beta_Thing": {"type": "null"}}),
     }
-    components = merged(documents, owner)["components"]["schemas"]
+    components = merged(documents, reach)["components"]["schemas"]
     assert components == {"Thing": THING, "beta_Thing": {"type": "null"}, "beta_Thing_": OTHER}
 
 
@@ -227,7 +227,7 @@ def test_the_mapping_of_a_discriminator_follows():
         "alpha": document({}, schemas={"Thing": THING}),
         "beta": document({}, schemas={"Thing": OTHER, "Union": union}),
     }
-    union = merged(documents, owner)["components"]["schemas"]["Union"]
+    union = merged(documents, reach)["components"]["schemas"]["Union"]
     assert union["discriminator"]["mapping"] == {"t": "#/components/schemas/beta_Thing", "u": "Other"}
 
 
@@ -239,7 +239,7 @@ def test_security_schemes_are_shared_where_they_are_the_same_and_told_apart_wher
         "beta": document({"/b": {"get": secured}}, securitySchemes={"auth": key}),
         "beta2": document({}, securitySchemes={"auth": bearer}),
     }
-    whole = merged(documents, owner)
+    whole = merged(documents, reach)
     assert whole["components"]["securitySchemes"] == {"auth": bearer, "beta_auth": key}
     assert whole["paths"]["/a"]["get"]["security"] == [{"auth": ["read"]}]
     assert whole["paths"]["/b"]["get"]["security"] == [{"beta_auth": ["read"]}]
@@ -251,7 +251,7 @@ def test_the_security_of_a_whole_document_goes_to_its_operations():
         {"/a": {"get": operation("closed"), "post": open_}}, securitySchemes={"auth": {"type": "http"}}
     )
     alpha["security"] = [{"auth": []}]
-    paths = merged({"alpha": alpha, "beta": document({"/b": {"get": operation("b")}})}, owner)["paths"]
+    paths = merged({"alpha": alpha, "beta": document({"/b": {"get": operation("b")}})}, reach)["paths"]
     assert paths["/a"]["get"]["security"] == [{"auth": []}]
     assert paths["/a"]["post"]["security"] == []
     assert "security" not in paths["/b"]["get"]
@@ -262,7 +262,7 @@ def test_operation_ids_stay_unique():
         "alpha": document({"/a": {"get": operation("read")}}),
         "beta": document({"/b": {"get": operation("read"), "post": {"responses": {}}}}),
     }
-    paths = merged(documents, owner)["paths"]
+    paths = merged(documents, reach)["paths"]
     assert paths["/a"]["get"]["operationId"] == "read"
     assert paths["/b"]["get"]["operationId"] == "beta_read"
     assert "operationId" not in paths["/b"]["post"]
@@ -273,7 +273,8 @@ def test_two_services_may_share_a_path():
         "alpha": document({"/x": {"get": operation("a"), "parameters": [{"name": "q", "in": "query"}]}}),
         "beta": document({"/x": {"post": operation("b")}}),
     }
-    whole = merged(documents, lambda method, path: {"GET": "alpha", "POST": "beta"}[method])
+    owners = {"GET": "alpha", "POST": "beta"}
+    whole = merged(documents, lambda service, method, path: path if owners[method] == service else None)
     assert whole["paths"]["/x"]["get"]["tags"] == ["alpha"]
     assert whole["paths"]["/x"]["post"]["tags"] == ["beta"]
     assert whole["paths"]["/x"]["get"]["parameters"] == [{"name": "q", "in": "query"}]
@@ -285,7 +286,7 @@ def test_an_operations_own_parameter_precedes_the_paths():
     own, shared = {"name": "q", "in": "query", "required": True}, {"name": "q", "in": "query"}
     more = {"$ref": "#/components/parameters/page"}
     item = {"get": operation("a", parameters=[own]), "parameters": [shared, more]}
-    whole = merged({"alpha": document({"/a": item})}, owner)
+    whole = merged({"alpha": document({"/a": item})}, reach)
     assert whole["paths"]["/a"]["get"]["parameters"] == [more, own]
 
 
@@ -295,26 +296,51 @@ def test_the_services_documents_are_not_changed():
         "beta": document({"/b": {"get": operation("x")}}, schemas={"Thing": OTHER}),
     }
     before = copy.deepcopy(documents)
-    merged(documents, owner)
+    merged(documents, reach)
     assert documents == before
 
 
 def test_a_services_description_becomes_its_tags():
     alpha = document({})
     alpha["info"]["description"] = "Everything about a."
-    assert merged({"alpha": alpha}, owner)["tags"] == [
+    assert merged({"alpha": alpha}, reach)["tags"] == [
         {"name": "alpha", "description": "Everything about a."}
     ]
 
 
 @pytest.mark.parametrize("broken", [{}, {"paths": {}}, {"components": {}}])
 def test_a_document_that_says_little_is_no_harm(broken):
-    assert merged({"alpha": broken}, owner)["paths"] == {}
+    assert merged({"alpha": broken}, reach)["paths"] == {}
 
 
-async def test_a_path_that_could_not_be_asked_for_is_nobodys(bench, echo):
-    plan = bench.serve(echo).gateway._plan
-    assert plan.owner("GET", "/a/{id}") == "app"
-    assert plan.owner("GET", "/a/../b") is None
-    bench.serve(echo, routes=[])
-    assert bench.gateway._plan.owner("GET", "/a") is None
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"components": []},
+        {"components": {"schemas": 1}},
+        {"info": 7},
+        {"paths": {"/b": 7}},
+        {"paths": {"/b": {"get": "no"}}},
+        {"paths": {"/b": {"get": {}, "parameters": 5}}},
+        {"paths": {"/b": {"get": {"operationId": ["a"]}}}},
+    ],
+)
+def test_a_malformed_document_is_left_out_as_a_whole_and_told(broken, caplog):
+    whole = document({"/a": {"get": operation("one")}})
+    odd = {"components": {"schemas": {"Odd": {}}}, "paths": {}} | broken
+    assert merged({"alpha": whole, "beta": odd}, reach) == merged({"alpha": whole}, reach)
+    assert "the OpenAPI document of beta is malformed and left out" in caplog.text
+
+
+def test_an_operation_stands_under_the_path_by_which_clients_reach_it():
+    def moved(service, method, path):
+        return {"GET": f"/api{path}", "PUT": f"/edit{path}"}.get(method)
+
+    item = {"summary": "about", "parameters": [{"name": "id", "in": "path"}]}
+    item |= {"get": operation("a"), "put": operation("b"), "post": operation("c")}
+    paths = merged({"alpha": document({"/a/{id}": item})}, moved)["paths"]
+    assert {path: sorted(inner) for path, inner in paths.items()} == {
+        "/api/a/{id}": ["get", "summary"],
+        "/edit/a/{id}": ["put", "summary"],
+    }
+    assert paths["/edit/a/{id}"]["put"]["parameters"] == item["parameters"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+from types import ModuleType
+
 import pytest
 
 from micro.gateway.exchange import Answer, Exchange
@@ -130,20 +134,12 @@ def shouting(bench, monkeypatch):
     """A gateway with a policy of the user's own in front of every route."""
 
     def serve(app, *words, **spec):
-        bench.serve(app, **spec)
-        plan = bench.gateway._plan
-        for route, pipeline in plan.rows:
-            policies = [*pipeline.policies, *(Shout(word) for word in words)]
-            changed = Pipeline(
-                plan.global_policies,
-                policies,
-                upstream=pipeline.upstream,
-                service=pipeline.service,
-                timeout=15,
-            )
-            plan.router._root.any = changed
-            assert route.path == "/"
-        return bench
+        module = ModuleType("shouts")
+        for number, word in enumerate(words):
+            setattr(module, f"shout{number}", partial(Shout, word))
+        monkeypatch.setitem(sys.modules, "shouts", module)
+        names = tuple(f"shouts:shout{number}" for number in range(len(words)))
+        return bench.serve(app, routes=[Route(path="/", service="app", policies=names)], **spec)
 
     return serve
 
@@ -195,13 +191,20 @@ def test_the_order_of_a_request_is_fixed(bench, echo):
         rate_limit=Rate(1, 1.0),
         cors=Cors(origins=("https://a.example",)),
     )
-    plan = bench.gateway._plan
-    assert names(plan.global_policies) == ["Identification", "Framing", "Loop", "KnownHost", "CrossOrigin"]
-    assert names(plan.rows[0][1].policies) == ["BodyLimit", "RateLimit", "Authentication"]
+    plan = bench.gateway.plan
+    assert names(plan.global_policies) == [
+        "Identification",
+        "Framing",
+        "Loop",
+        "KnownHost",
+        "SecurityHeaders",
+        "CrossOrigin",
+    ]
+    assert names(plan.rows[0][1].policies) == ["Shedding", "BodyLimit", "RateLimit", "Authentication"]
 
 
 def test_what_is_off_is_not_there(bench, echo):
-    plan = bench.serve(echo).gateway._plan
+    plan = bench.serve(echo, security_headers=False, max_requests=0).gateway.plan
     assert names(plan.global_policies) == ["Identification", "Framing", "Loop", "KnownHost"]
     assert names(plan.rows[0][1].policies) == ["BodyLimit"]
 
@@ -215,7 +218,36 @@ def test_every_policy_says_what_it_does(bench, echo):
         rate_limit=Rate(1, 1.0),
         cors=Cors(origins=("https://a.example",)),
     )
-    plan = bench.gateway._plan
+    plan = bench.gateway.plan
     for policy in (*plan.global_policies, *plan.rows[0][1].policies):
         assert ": " in str(policy)
         assert "object at" not in str(policy)
+
+
+class Skippable:
+    """Says that it need not be asked again."""
+
+    by_head = steady = True
+
+    def on_request(self, exchange):
+        return None
+
+    def on_response(self, exchange):
+        return None
+
+
+class Changed(Skippable):
+    """Changes what it inherits, and says nothing of its own."""
+
+    def on_request(self, exchange):
+        return Answer(403)
+
+
+def test_who_changes_a_policy_that_may_be_skipped_is_asked_every_time():
+    def compiled(policy):
+        return Pipeline([], [policy], upstream=object(), service="app", timeout=0)
+
+    assert compiled(Skippable()).asked == ()
+    assert len(compiled(Changed()).asked) == 1
+    assert len(compiled(Skippable()).steady) == 1
+    assert compiled(Changed()).steady == ()

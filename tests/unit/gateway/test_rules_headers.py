@@ -318,7 +318,7 @@ async def test_T5_many_peers_do_not_fill_the_memory(bench, echo):
     bench.serve(echo)
     for number in range(600):
         await bench.ask("GET", client=(f"10.0.{number // 250}.{number % 250}", 1))
-    identification = bench.gateway._plan.global_policies[0]
+    identification = bench.gateway.plan.global_policies[0]
     assert len(identification._known) <= 256
 
 
@@ -356,7 +356,7 @@ async def test_T6_many_spellings_of_a_host_do_not_fill_the_memory(bench, echo):
     bench.serve(echo, hosts=("*",))
     for number in range(300):
         await bench.ask("GET", headers=[("host", f"h{number}.example")])
-    known = bench.gateway._plan.global_policies[3]
+    known = bench.gateway.plan.global_policies[3]
     assert len(known._known) == 256
 
 

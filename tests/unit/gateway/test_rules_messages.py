@@ -165,7 +165,10 @@ async def test_S11_an_answer_that_stops_breaks_the_connection_off(bench, caplog)
     answer = await bench.serve(app).ask("GET")
     assert (answer.broken, answer.complete, answer.body) == (True, False, b"half")
     assert "broke its answer off" in caplog.text
-    assert 'micro_gateway_errors_total{error="http_response_incomplete"} 1' in bench.metrics.render()
+    assert (
+        'micro_gateway_errors_total{service="app",status="200",error="http_response_incomplete"} 1'
+        in bench.metrics.render()
+    )
 
 
 async def test_S11_an_answer_that_fails_midway_breaks_the_connection_off(bench, caplog):

@@ -74,3 +74,40 @@ async def test_what_cannot_be_published_is_said_and_forgotten(
     assert [record.getMessage() for record in caplog.records] == [
         "1 events about instances were not published: the bus is closed"
     ]
+
+
+async def test_the_process_of_another_program_is_its_own(announcer: Announcer, bus: Bus) -> None:
+    announcer.tell("sms", "started", pid=42)
+    await announcer.flush()
+    assert decode(bus.messages[0]).data == {"service": "sms", "instance": "sms-1", "pid": 42}
+
+
+@pytest.mark.parametrize(
+    ("what", "type"),
+    [
+        ("healthy", "InstanceHealthyEvent"),
+        ("unhealthy", "InstanceUnhealthyEvent"),
+        ("ejected", "InstanceEjectedEvent"),
+        ("returned", "InstanceReturnedEvent"),
+        ("opened", "BreakerOpenedEvent"),
+        ("closed", "BreakerClosedEvent"),
+    ],
+)
+async def test_what_a_cluster_says_of_an_instance_is_an_event_of_its_service(
+    announcer: Announcer, bus: Bus, what: str, type: str
+) -> None:
+    announcer.tell_of("far", "10.0.0.5:9000", what)
+    await announcer.flush()
+    event = decode(bus.messages[0])
+    assert (event.topic, event.type, event.key) == (TOPIC, type, "far")
+    assert event.data == {"service": "far", "instance": "10.0.0.5:9000"}
+
+
+@pytest.mark.parametrize(("what", "type"), [("panic", "PanicStartedEvent"), ("calm", "PanicEndedEvent")])
+async def test_what_it_says_of_all_of_them_names_none(
+    announcer: Announcer, bus: Bus, what: str, type: str
+) -> None:
+    announcer.tell_of("far", "", what)
+    await announcer.flush()
+    event = decode(bus.messages[0])
+    assert (event.type, event.data) == (type, {"service": "far"})

@@ -10,10 +10,11 @@ import pytest
 
 from micro import registry
 from micro.bus.memory import MemoryBus
-from micro.config import read_config
-from micro.errors import CallError, ConfigurationError, NotFound, StoreUnavailable
-from micro.runtime.assemble import assemble
+from micro.cache.memory import MemoryCache
+from micro.clock import SystemClock
+from micro.errors import CallError, NotFound, StoreUnavailable
 from micro.runtime.inprocess import ask
+from micro.runtime.operations import verbs_of
 from micro.runtime.settings import Choice
 from micro.runtime.system import all_of
 
@@ -38,21 +39,63 @@ def test_a_choice_of_services_comes_with_what_they_depend_on(build: Any) -> None
         build(choice=Choice(names=("crate",)))
 
 
-def test_what_this_version_cannot_run_is_refused_before_anything_is_built(folder: Any) -> None:
-    (folder / "micro.toml").write_text('[services.x]\ncommand = "node x.js"\nport = 9\n')
-    config = read_config(folder, {})
-    with pytest.raises(ConfigurationError, match="not part of this version"):
-        assemble(config, config.profile())
-
-
-def test_a_member_that_it_cannot_run_stands_in_nobodys_way_where_it_is_not_chosen(
-    build: Any, folder: Any
-) -> None:
+@pytest.fixture
+def elsewhere(folder: Any) -> None:
+    """Two members more: one on the network, one that is a program."""
     with (folder / "micro.toml").open("a") as file:
-        file.write('\n[services.x]\nurl = "http://127.0.0.1:9"\n')
-    with pytest.raises(ConfigurationError, match=r"services\.x\.url: is not part of this version"):
-        build()
-    assert list(build(choice=Choice(names=("shop",))).services) == ["shop"]
+        file.write(
+            '[services.far]\nurl = ["http://127.0.0.1:9", "http://127.0.0.1:10/base"]\nroutes = ["/far"]\n'
+            '[services.tool]\ncommand = "no-such-program"\nport = 0\nroutes = ["/tool"]\nhealth = "/up"\n'
+        )
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_members_of_other_kinds_are_upstreams_without_a_database(build: Any) -> None:
+    """Not even their programs are looked for: that is for a start."""
+    system = build()
+    assert list(system.services) == ["shop", "plain", "crates"]
+    assert list(system.remotes) == ["far", "tool"]
+    assert set(system.shared.upstreams) == {*system.services, *system.remotes}
+    assert system.board.verdicts["far"] == "starting"
+    states = system.remotes["far"].cluster.states()
+    assert [each["instance"] for each in states] == ["127.0.0.1:9", "127.0.0.1:10/base"]
+    assert {"/far", "/tool"} <= {row["path"] for row in system.gateway.table()}
+    assert list(build(choice=Choice(names=("shop",))).remotes) == []
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_their_metrics_are_among_the_gateways_and_their_changes_are_events(build: Any) -> None:
+    system = build()
+    await system.open()
+    try:
+        assert 'service="far"' in system.gateway.metrics.render()
+        instance = system.remotes["far"].cluster.instances[0]
+        system.remotes["far"].cluster.observed(instance, "")
+        assert system.board.verdicts["far"] == "healthy", "the board is told at once"
+        await system.announcer.flush()
+        (number,) = [number async for number in found(system)]
+        assert number == {"service": "far", "instance": "127.0.0.1:9"}
+    finally:
+        await system.close()
+
+
+async def found(system: Any) -> Any:
+    """What was published of instances on the network."""
+    verbs = verbs_of(system)
+    async for item in verbs["events.list"](topic="system.events", key="far"):
+        assert item["event"]["type"] == "InstanceHealthyEvent"
+        yield item["event"]["data"]
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_a_name_of_theirs_where_a_database_is_meant_is_told_from_a_wrong_one(build: Any) -> None:
+    verbs = verbs_of(build())
+    with pytest.raises(NotFound, match="far has no database, no handlers and no code here"):
+        await verbs["db.status"](service="far")
+    with pytest.raises(NotFound, match="there is no service 'fur'"):
+        await verbs["db.status"](service="fur")
+    with pytest.raises(NotFound, match="tool has no database"):
+        await verbs["reload"](service="tool")
 
 
 async def test_back_ends_can_be_replaced(build: Any) -> None:
@@ -186,3 +229,31 @@ def test_a_bus_that_processes_share_gets_no_journal(build: Any, monkeypatch: pyt
     system = build(create=create)
     assert "journal" not in given["bus"]
     assert system.shared.backbone == [system.shared.bus, system.shared.cache]
+
+
+async def test_a_cache_out_of_reach_is_told_by_health_and_metrics_and_the_gateway_serves_on(
+    build: Any,
+) -> None:
+    class Away(MemoryCache):
+        degraded = False
+
+    cache = Away("memory:", clock=SystemClock())
+
+    def create(port: str, url: str, **arguments: Any) -> Any:
+        return cache if port == "cache" else registry.create(port, url, **arguments)  # type: ignore[arg-type] # a port
+
+    system = build(create=create)
+    seen = [await at_the_gateway(system, path) for path in ("/health", "/metrics")]
+    assert "cache" not in seen[0].json()["services"]
+    assert "micro_cache_degraded 0" in seen[1].body.decode()
+    cache.degraded = True
+    for hosted in system.services:
+        system.board.verdicts[hosted] = "healthy"
+    health = (await at_the_gateway(system, "/health")).json()
+    assert (health["status"], health["services"]["cache"]) == ("degraded", "degraded")
+    assert "micro_cache_degraded 1" in (await at_the_gateway(system, "/metrics")).body.decode()
+    await system.close()
+
+
+async def at_the_gateway(system: Any, path: str) -> Any:
+    return await ask(system.gateway, "GET", path, headers=[(b"host", b"localhost")])

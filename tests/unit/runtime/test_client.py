@@ -210,7 +210,9 @@ def test_stopped_means_that_the_process_let_go_of_its_lock(tmp_path):
         holder.kill()
         assert wait_until_stopped(tmp_path, timeout=10)
     with (tmp_path / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # waits: a process that is being started may have it for a moment, until it executes
 
 
 def test_asking_loads_neither_an_event_loop_nor_msgspec():

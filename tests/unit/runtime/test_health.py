@@ -62,3 +62,52 @@ async def test_one_can_wait_until_all_are_healthy(told: Any) -> None:
     await looked.check()
     async with asyncio.timeout(5):
         await waiting
+
+
+async def test_verdicts_of_others_are_read_and_are_no_news_of_this_board(told: Any, caplog: Any) -> None:
+    """Whoever makes them tells them."""
+    caplog.set_level("INFO")
+    looked = board(told, FakeClock(), task=Probe())
+    said = ["starting"]
+    looked.follow("far", lambda: said[-1])
+    assert looked.read() == {"task": "starting", "far": "starting"}
+    said.append("crash-loop")
+    assert looked.read()["far"] == "crash-loop", "as it stands"
+    said.append("healthy")
+    waiting = asyncio.create_task(looked.healthy())
+    await looked.check()
+    async with asyncio.timeout(5):
+        await waiting
+    assert told == [("task", "healthy")]
+    assert caplog.messages == ["far is crash-loop", "far is healthy again"]
+
+
+async def test_one_that_waits_for_all_hears_of_followed_ones_when_the_board_is_told_to_look(
+    told: Any,
+) -> None:
+    looked = board(told, FakeClock())
+    said = ["unhealthy"]
+    looked.follow("far", lambda: said[-1])
+    looked.look()
+    waiting = asyncio.create_task(looked.healthy())
+    await FakeClock().sleep(0)
+    assert not waiting.done()
+    said.append("healthy")
+    looked.look()
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_what_is_watched_beside_services_is_shown_while_it_is_unwell_and_waited_for_by_nobody(
+    told: Any,
+) -> None:
+    looked = board(told, FakeClock(), task=Probe())
+    said = ["healthy"]
+    looked.watch("cache", lambda: said[-1])
+    await looked.check()
+    assert looked.read() == {"task": "healthy"}
+    said.append("degraded")
+    assert looked.read() == {"task": "healthy", "cache": "degraded"}
+    assert "cache" not in looked.verdicts
+    async with asyncio.timeout(5):
+        await looked.healthy()

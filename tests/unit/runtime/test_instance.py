@@ -8,18 +8,21 @@ from typing import Any
 import pytest
 
 from micro.clock import SystemClock
-from micro.runtime.instance import Instance
+from micro.runtime.instance import DEAF, Instance
 from micro.service import Service
 from micro.telemetry.logs import current_service
+from micro.testing import FakeClock
 
 LIMIT = 5.0
 
 
 class Resources:
-    clock = SystemClock()
+    clock: Any = SystemClock()
 
 
 class Events:
+    consumer: Any = None
+
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.drained: list[float] = []
@@ -146,3 +149,45 @@ async def test_a_rest_that_is_interrupted_leaves_no_worker_running() -> None:
         async with asyncio.timeout(0.01):
             await resting
     assert ended.is_set()
+
+
+class Consumer:
+    consuming = True
+
+
+class TestDeafness:
+    """An instance that takes in no events is not ready: somebody has to look."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+        clock = FakeClock()
+        monkeypatch.setattr(Resources, "clock", clock)
+        return clock
+
+    async def test_it_is_told_after_a_while_and_ends_by_itself(self, clock: FakeClock) -> None:
+        events = Events()
+        events.consumer = consumer = Consumer()
+        instance, _ = make(Service("shop"), events)
+        await instance.start()
+        assert instance.unready() is None, "before it works there is nothing to hear"
+        instance.work()
+        consumer.consuming = False
+        await clock.advance(DEAF - 0.1)
+        assert instance.unready() is None
+        await clock.advance(0.1)
+        assert instance.unready() == "it takes in no events"
+        consumer.consuming = True
+        assert instance.unready() is None
+        consumer.consuming = False
+        await clock.advance(DEAF - 0.1)
+        assert instance.unready() is None, "it was well in between"
+        await instance.stop()
+        assert instance.unready() == "stopping"
+
+    async def test_a_service_that_takes_in_none_is_not_deaf(self, clock: FakeClock) -> None:
+        instance, _ = make(Service("shop"), Events())
+        await instance.start()
+        instance.work()
+        await clock.advance(10 * DEAF)
+        assert instance.unready() is None
+        await instance.stop()

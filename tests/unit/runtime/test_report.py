@@ -41,9 +41,11 @@ def test_it_is_the_same_after_a_pipe() -> None:
     assert Report.from_dict(json.loads(json.dumps(report.as_dict()))) == report
 
 
-def test_of_full_back_ends_just_the_single_process_is_left_to_say() -> None:
-    [only] = not_guaranteed([STORE], BUS, CACHE)
-    assert only.startswith(ONE_PROCESS)
+def test_of_full_back_ends_just_the_cache_s_absence_and_the_single_process_are_left_to_say() -> None:
+    absence, one = not_guaranteed([STORE], BUS, CACHE)
+    assert "out of reach" in absence
+    assert one.startswith(ONE_PROCESS)
+    assert list(not_guaranteed([STORE], BUS, CACHE, one_process=False)) == [absence]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,6 @@ def test_of_full_back_ends_just_the_single_process_is_left_to_say() -> None:
 def test_each_promise_that_is_missing_is_a_sentence(
     stores: list[StoreFeatures], bus: BusFeatures, cache: CacheFeatures, says: str
 ) -> None:
-    first, last = not_guaranteed(stores, bus, cache)
+    first, *_, last = not_guaranteed(stores, bus, cache)
     assert says in first
     assert last.startswith(ONE_PROCESS)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from micro.clock import SystemClock
 from micro.errors import ConfigurationError, PortInUse
-from micro.runtime import server as module
-from micro.runtime.server import Servers, base_url, bind, websockets_available
+from micro.gateway.deadlines import Wheel
+from micro.gateway_spec import GatewaySpec
+from micro.runtime import server
+from micro.runtime.server import Servers, base_url, bind
 from micro.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -228,6 +232,37 @@ async def test_an_app_that_goes_on_without_its_client_is_waited_for(
     assert await draining == 0
 
 
+async def test_a_kept_connection_gets_one_more_answer_where_another_process_has_taken_over(
+    app: App, servers: Servers, listener: socket.socket
+) -> None:
+    reader, writer = await connect(listener)
+    await request(writer, "/")
+    async with asyncio.timeout(LIMIT):
+        first = await reader.readuntil(b"\r\n\r\n")
+        draining = asyncio.create_task(servers.drain(LIMIT, linger=LIMIT))
+        while listener.fileno() != -1:
+            await SystemClock().sleep(0)
+        await request(writer, "/")
+        rest = await reader.read()
+    assert b"connection: close" not in first.lower()
+    assert b"HTTP/1.1 200" in rest
+    assert b"connection: close" in rest.lower()
+    assert await draining == 0
+    writer.close()
+
+
+async def test_one_that_sends_nothing_more_is_closed_when_its_time_is_over(
+    app: App, servers: Servers, listener: socket.socket
+) -> None:
+    reader, writer = await connect(listener)
+    await request(writer, "/")
+    async with asyncio.timeout(LIMIT):
+        await reader.readuntil(b"\r\n\r\n")
+        assert await servers.drain(LIMIT, linger=0.01) == 0
+        await reader.read()
+    writer.close()
+
+
 async def test_aborting_cuts_everything_off(app: App, servers: Servers, listener: socket.socket) -> None:
     _, writer = await connect(listener)
     await request(writer, "/slow")
@@ -238,8 +273,94 @@ async def test_aborting_cuts_everything_off(app: App, servers: Servers, listener
     writer.close()
 
 
-def test_websockets_need_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    assert not websockets_available()
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name == "wsproto" or None)
-    assert websockets_available()
+class Shaking:
+    """Accepts a WebSocket and sends back what it hears."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "websocket"
+        await receive()
+        await send({"type": "websocket.accept"})
+        message = await receive()
+        await send({"type": "websocket.send", "text": message["text"].upper()})
+        await send({"type": "websocket.close"})
+
+
+async def test_a_websocket_is_spoken_without_anything_to_install(listener: socket.socket) -> None:
+    from websockets.asyncio.client import connect as shake
+
+    servers = Servers(clock=FakeClock())
+    servers.add(Shaking(), listener)
+    await servers.start()
+    host, port = listener.getsockname()
+    async with asyncio.timeout(LIMIT), shake(f"ws://{host}:{port}/", proxy=None) as connection:
+        await connection.send("hello")
+        assert await connection.recv() == "HELLO"
+    await servers.abort()
+
+
+async def test_the_gateways_limits_hold_on_every_port(app: App, listener: socket.socket) -> None:
+    servers = Servers(clock=FakeClock(), spec=GatewaySpec(max_head=100))
+    servers.add(app, listener)
+    await servers.start()
+    reader, writer = await connect(listener)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 100 + b"\r\n\r\n")
+    async with asyncio.timeout(LIMIT):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+    await servers.abort()
+
+
+@pytest.mark.parametrize(("few", "level"), [(0, "DEBUG"), (1 << 30, "WARNING")])
+async def test_it_says_how_many_connections_it_takes_aloud_where_they_are_few(
+    listener: socket.socket,
+    app: App,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    few,
+    level,
+) -> None:
+    monkeypatch.setattr(server, "FEW", few)
+    servers = Servers(clock=FakeClock())
+    servers.add(app, listener)
+    with caplog.at_level("DEBUG"):
+        await servers.start()
+    [record] = [each for each in caplog.records if "connections: this process may have" in each.getMessage()]
+    assert record.levelname == level
+    await servers.abort()
+
+
+class Far:
+    """An upstream with a short path."""
+
+    def start(self, exchange: Any, downstream: Any, *, body: bool) -> Any:
+        raise NotImplementedError
+
+
+class FakeGateway:
+    """As much of a gateway as the choice of the adapter needs."""
+
+    def __init__(self, *upstreams: Any) -> None:
+        self.upstreams = dict(enumerate(upstreams))
+        self.plan = SimpleNamespace(wheel=Wheel(FakeClock()))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "upstream", "short"),
+    [("auto", Far(), True), ("asgi", Far(), False), ("auto", object(), False)],
+)
+async def test_the_short_path_is_there_where_an_upstream_has_one(
+    app: App, listener: socket.socket, adapter: Any, upstream: Any, short: bool
+) -> None:
+    servers = Servers(clock=FakeClock(), spec=GatewaySpec(adapter=adapter))
+    servers.add(app, listener, gateway=FakeGateway(upstream))  # type: ignore[arg-type] # as far as it is looked at
+    await servers.start()
+    _, writer = await connect(listener)
+    server, _ = servers._servers[0]
+    async with asyncio.timeout(LIMIT):
+        while not server.server_state.connections:
+            await FakeClock().sleep(0)
+    (connection,) = server.server_state.connections
+    assert (type(connection).__name__ == "GatewayProtocol") is short
+    assert any(name == b"proxy-status" for name, _ in connection.port.refusal_fields)
+    writer.close()
+    await servers.abort()

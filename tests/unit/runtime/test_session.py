@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-import micro.runtime.operations
 from micro.errors import ConfigurationError, StackNotRunning, UsageError
-from micro.runtime import session as module
 from micro.runtime.client import RunningStack
+from micro.runtime.operations import offline as offline_verbs
 from micro.runtime.session import Session, perform
 from micro.testing import FakeClock
 
@@ -56,25 +55,43 @@ def test_flags_and_profile_reach_the_configuration(tmp_path):
 
 
 class TestRunnableProfile:
-    def test_a_profile_that_this_version_does_not_run_is_refused_before_its_variables_are_asked_for(
-        self, tmp_path
-    ):
-        session = Session(tmp_path, environ={}, profile="prod")
-        with pytest.raises(
-            ConfigurationError, match=r"profiles\.prod\.runner: .* is not part of this version"
-        ):
-            _ = session.runnable_profile
-        with pytest.raises(ConfigurationError, match="the variable PGPASSWORD is not set"):
-            _ = session.profile
-
     def test_one_that_it_runs_comes_with_its_variables_expanded(self, tmp_path):
         (tmp_path / "micro.toml").write_text("[profiles.dev]\nstore = 'sqlite:${WHERE}/{service}.db'\n")
         session = Session(tmp_path, environ={"WHERE": "here"})
         assert session.runnable_profile.store == "sqlite:here/{service}.db"
 
+    def test_where_no_server_is_configured_and_none_runs_it_says_what_to_set_and_how_to_start_some(
+        self, tmp_path
+    ):
+        (tmp_path / "micro.toml").write_text("[profiles.prod]\nrunner = 'single'\n")
+        session = Session(tmp_path, environ={"MICRO_BUS": "kafka://b"}, profile="prod")
+        with pytest.raises(ConfigurationError) as caught:
+            _ = session.runnable_profile
+        assert str(caught.value) == (
+            "profile prod: no server is configured for store and cache, and micro infra runs none here; set MICRO_STORE "
+            "and MICRO_CACHE (or write it in micro.toml), or start local servers: micro up --prod --infra"
+        )
+        assert not (tmp_path / ".micro").exists()
+
+    def test_local_servers_take_the_place_of_whatever_servers_the_profile_names(self, tmp_path):
+        text = "[profiles.team]\nrunner = 'single'\nstore = 'sqlite:{service}.db'\nbus = 'kafka://${WHERE}'\ncache = 'memory:'\n"
+        (tmp_path / "micro.toml").write_text(text)
+        found = Session(tmp_path, environ={}, profile="team").local_profile()
+        assert (found.local, found.store, found.place("bus").file) == (
+            ("bus",),
+            "sqlite:{service}.db",
+            "flag",
+        )
+        with pytest.raises(ConfigurationError, match="profile dev uses no servers"):
+            Session(tmp_path, environ={}).local_profile()
+
 
 async def double(*, number: int) -> dict:
     return {"number": number * 2}
+
+
+async def of(*, service: str) -> dict:
+    return {"of": service}
 
 
 async def count(*, to: int):
@@ -101,14 +118,15 @@ class TestAsk:
     @pytest.fixture
     def offline(self, monkeypatch):
         """The verbs of a stack that does not run; says how often it was opened."""
-        opened: list[tuple[str, bool]] = []
+        opened: list[tuple[str, str, str | None]] = []
+        verbs = {"events.list": count, "events.stats": double, "db.migrate": double, "db.status": of}
 
         @asynccontextmanager
-        async def open_offline(config, profile, *, clock, create):
-            opened.append((profile.name, create))
-            yield {"events.list": count, "events.stats": double, "db.migrate": double}
+        async def open_offline(config, profile, *, verb, service, clock):
+            opened.append((profile.name, verb, service))
+            yield verbs[verb]
 
-        monkeypatch.setattr(micro.runtime.operations, "open_offline", open_offline)
+        monkeypatch.setattr(offline_verbs, "open_offline", open_offline)
         return opened
 
     def test_without_a_stack_this_process_does_it(self, session, offline):
@@ -116,11 +134,16 @@ class TestAsk:
         session.ask("events.list", {"to": 1, "since": None}, each=items.append)
         assert items == [{"n": 0}]
         assert session.ask("events.stats", {"number": 1}) == {"number": 2}
-        assert offline == [("dev", False), ("dev", False)]
+        assert offline == [("dev", "events.list", None), ("dev", "events.stats", None)]
 
-    def test_what_makes_something_may_make_the_state_folder(self, session, offline):
-        assert session.ask("db.migrate", {"number": 1}) == {"number": 2}
-        assert offline == [("dev", True)]
+    def test_of_the_databases_it_opens_the_one_that_is_named(self, session, offline):
+        assert session.ask("db.status", {"service": "task"}) == {"of": "task"}
+        assert offline == [("dev", "db.status", "task")]
+
+    def test_a_bus_of_one_process_can_not_be_followed_from_another(self, session, offline):
+        with pytest.raises(StackNotRunning, match="micro up"):
+            session.ask("events.tail", {})
+        assert offline == []
 
     def test_what_needs_a_running_stack_is_refused(self, session, offline):
         with pytest.raises(StackNotRunning, match="micro up"):
@@ -141,12 +164,6 @@ class TestAsk:
         assert session.ask("events.list", {"topic": "t", "type": None}) == {"n": 1}
         assert asked == [("events.list", {"topic": "t"})], "what was not said is not sent"
         assert offline == []
-
-    def test_every_verb_that_works_offline_is_one_that_there_is(self):
-        system = type(
-            "System", (), {"shared": type("Shared", (), {"bus": None, "clock": None}), "services": {}}
-        )
-        assert micro.runtime.operations.verbs_of(system).keys() >= module.OFFLINE
 
 
 def test_a_token_is_signed_with_the_stack_s_own_key(session):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from micro.config import read_config
 from micro.errors import ConfigurationError
-from micro.runtime.settings import Choice, Settings
+from micro.gateway_spec import GatewaySpec
+from micro.runtime.settings import LIVE, Choice, Settings
 
 
 @pytest.fixture
@@ -47,7 +51,9 @@ def test_routes_and_limits_are_in_force_at_once(settings: Settings, system: Any,
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ("port = 0", 'port = 0\nhosts = ["shop.test"]', "gateway.hosts"),
+        ("port = 0", 'port = 0\nmax_head = "1KiB"', "gateway.max_head"),
+        ("port = 0", 'port = 0\nadapter = "asgi"', "gateway.adapter"),
+        ('app = "plain:app"', 'app = "plain:app"\nupstream = { queue = 1 }', "services.plain.upstream"),
         ('app = "plain:app"', 'app = "plain:app"\nport = 9', "services.plain.port"),
         ('app = "plain:app"', 'app = "plain:app"\nenv = { A = "b" }', "services.plain.env"),
         ("[gateway]", '[profiles.dev]\nstore = "sqlite:x/{service}.db"\n[gateway]', "profiles.dev"),
@@ -58,6 +64,76 @@ def test_what_needs_a_restart_is_named(
 ) -> None:
     edit(folder, old, new)
     assert settings.reread() == {"changed": False, "notes": [f"restart needed: {key} changed"]}
+
+
+def test_every_setting_is_either_live_or_needs_a_restart() -> None:
+    """A new one has to be put somewhere, and the reference says which are which."""
+    restart = {"adapter", "head_timeout", "host", "issuers", "max_head", "metrics_public", "min_rate", "port"}
+    assert {field.name for field in fields(GatewaySpec)} == {*LIVE} | restart | {"providers"}
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "configuration.md").read_text()
+    (told,) = re.findall(r"^Live: (.*)$", page, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", told)) == {*LIVE}
+
+
+def test_hosts_are_in_force_at_once_on_the_services_ports_too(
+    settings: Settings, system: Any, folder: Any
+) -> None:
+    edit(folder, "port = 0", 'port = 0\nhosts = ["shop.test"]')
+    assert settings.reread()["changed"] is True
+    assert system.shared.hosts.refusal([(b"host", b"shop.test")]) is None
+    assert system.shared.hosts.refusal([(b"host", b"localhost")]) is not None
+
+
+def test_the_hosts_of_routes_are_answered_to(settings: Settings, system: Any, folder: Any) -> None:
+    route = '[[gateway.routes]]\npath = "/orders"\nservice = "shop"\nhost = "*.shop.test"\n'
+    edit(folder, "[gateway]", f"{route}[gateway]")
+    assert settings.reread()["changed"] is True
+    asked = [("host", "a.shop.test")]
+    assert system.gateway.explain("GET", "/orders", headers=asked)["route"]["host"] == "*.shop.test"
+    assert system.shared.hosts.refusal([(b"host", b"a.shop.test")]) is None
+    assert system.shared.hosts.refusal([(b"host", b"localhost")]) is None
+
+
+def test_a_service_elsewhere_is_followed_to_its_new_urls(build: Any, folder: Any) -> None:
+    edit(
+        folder,
+        "[services.plain]",
+        '[services.far]\nurl = "http://10.0.0.5:80"\nroutes = ["/far"]\n[services.plain]',
+    )
+    system = build()
+    settings = Settings(system, read=lambda: read_config(folder, {}))
+    edit(folder, '"http://10.0.0.5:80"', '["http://10.0.0.6:80", "http://10.0.0.7:80"]')
+    assert settings.reread() == {"changed": True, "notes": ["the gateway's settings are in force"]}
+    (row,) = [row for row in system.gateway.table() if row["service"] == "far"]
+    assert [each["instance"] for each in row["instances"]] == ["10.0.0.6:80", "10.0.0.7:80"]
+    assert settings.reread() == {"changed": False, "notes": []}
+    edit(folder, 'url = ["http://10.0.0.6:80", "http://10.0.0.7:80"]', 'command = "node far.js"')
+    assert "restart needed: services.far.url changed" in settings.reread()["notes"]
+
+
+def test_a_policy_that_cannot_be_imported_changes_nothing(
+    settings: Settings, system: Any, folder: Any
+) -> None:
+    edit(folder, "port = 0", 'port = 0\nrate_limit = "7/second"\npolicies = ["json:Nobody"]')
+    plan = system.gateway.plan
+    with pytest.raises(ConfigurationError, match=r"micro\.toml: gateway\.policies\.0: json has no 'Nobody'"):
+        settings.reread()
+    assert system.gateway.plan is plan
+
+
+def test_what_came_of_it_is_told(settings: Settings, folder: Any) -> None:
+    told: list[str] = []
+    settings.follow(told.append)
+    edit(folder, "port = 0", 'port = 0\nmax_body = "1KiB"')
+    settings.follow(told.append)
+    edit(folder, "max_body", "max_boby")
+    settings.follow(told.append)
+    settings.follow(told.append)
+    assert told[0] == "the gateway's settings are in force"
+    assert told[1].startswith("the settings stay as they were: micro.toml: gateway.max_boby: unknown key")
+    assert told[1] == told[2]
+    settings.follow(told.append, news_only=True)
+    assert len(told) == 3
 
 
 def test_env_files_count_as_settings(settings: Settings, folder: Any) -> None:
@@ -71,7 +147,11 @@ def test_a_service_more_or_less_needs_a_restart_and_changes_no_route(
     edit(folder, "[services.plain]", "[services.bare]")
     assert settings.reread() == {
         "changed": False,
-        "notes": ["restart needed: services.bare changed", "restart needed: services.plain changed"],
+        "notes": [
+            "restart needed: services.bare changed",
+            "restart needed: services.plain changed",
+            "the gateway's settings stay as they were until then",
+        ],
     }
     assert paths(system) == ["/orders", "/plain"]
 

@@ -29,6 +29,7 @@ class Observer:
         self.is_ready = asyncio.Event()
         self.report: Report | None = None
         self.was_stopping = False
+        self.is_stopping = asyncio.Event()
         self.notices: list[str] = []
 
     def ready(self, report: Report) -> None:
@@ -37,6 +38,7 @@ class Observer:
 
     def stopping(self) -> None:
         self.was_stopping = True
+        self.is_stopping.set()
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
@@ -133,6 +135,23 @@ async def test_a_request_that_outlives_the_grace_is_cut_off_and_said(
     async with asyncio.timeout(LIMIT):
         await task
     assert "1 connections were cut off after 0.01 s" in caplog.text
+    writer.close()
+
+
+async def test_a_kept_connection_may_be_used_once_more_when_it_stops(
+    start: Any, observer: Observer, stop: Stop
+) -> None:
+    task = await start()
+    async with asyncio.timeout(LIMIT):
+        reader, writer = await connect(observer, "/health")
+        assert b"connection: close" not in (await reader.readuntil(b"\r\n\r\n")).lower()
+        stop.ask()
+        await observer.is_stopping.wait()
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        rest = await reader.read()
+        await task
+    assert b"HTTP/1.1 200" in rest
+    assert b"connection: close" in rest.lower()
     writer.close()
 
 

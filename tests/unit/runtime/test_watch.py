@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from watchfiles import Change
 
-from micro.errors import ConfigurationError
-from micro.runtime.watch import Watcher
+from micro.runtime.watch import Sources, Watcher
 from micro.testing import FakeClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LIMIT = 10.0
@@ -47,13 +47,8 @@ class Reloader:
 
 
 class Settings:
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-
-    def reread(self) -> dict[str, Any]:
-        if self.error:
-            raise self.error
-        return {"changed": True, "notes": ["in force"]}
+    def follow(self, notice: Callable[[str], None], *, news_only: bool = False) -> None:
+        notice("in force")
 
 
 @pytest.fixture
@@ -117,12 +112,55 @@ async def test_settings_below_the_folder_are_others(
     assert notices == []
 
 
-async def test_wrong_settings_are_said(
-    watcher: Watcher, tmp_path: Path, settings: Settings, notices: list[str]
+async def test_what_was_edited_before_anything_was_watched_is_followed(
+    watcher: Watcher, reloader: Reloader, notices: list[str], tmp_path: Path
 ) -> None:
-    settings.error = ConfigurationError("no such key", file="micro.toml")
-    await watcher.handle({(Change.modified, str(tmp_path / "micro.toml"))})
-    assert notices == ["the settings stay as they were: micro.toml: no such key"]
+    """Between the reading of the files and the first look at them lies the whole start."""
+    reloader.late = [tmp_path / "shop.py"]
+    running = asyncio.create_task(watcher.run())
+    async with asyncio.timeout(LIMIT):
+        await reloader.news.wait()
+    assert (notices, reloader.told) == (["in force"], ["shop.py"])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "matters"),
+    [
+        ("shop.py", True),
+        ("deep/0001_x.sql", True),
+        ("micro.toml", True),
+        (".env", True),
+        ("pyproject.toml", True),
+        (".micro/logs/shop.py", False),
+        (".micro/shop.db-wal", False),
+        (".venv/lib/x.py", False),
+        ("__pycache__/shop.pyc", False),
+        ("notes.txt", False),
+        (".#shop.py", False),
+    ],
+)
+def test_what_the_stack_and_tools_write_is_not_even_looked_at(
+    tmp_path: Path, path: str, matters: bool
+) -> None:
+    assert Sources()(Change.modified, str(tmp_path / path)) is matters
+
+
+async def test_no_change_is_logged_by_the_library(
+    watcher: Watcher, reloader: Reloader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    reloader.late = [tmp_path / "late.py"]
+    running = asyncio.create_task(watcher.run())
+    async with asyncio.timeout(LIMIT):
+        await reloader.news.wait()
+        reloader.news.clear()
+        (tmp_path / "shop.py").write_text("")
+        await reloader.news.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert not [record for record in caplog.records if record.name.startswith("watchfiles")]
 
 
 async def test_edits_are_noticed_below_the_codes_folders_and_in_the_stacks_own(

@@ -95,6 +95,7 @@ def test_the_keyword_is_the_first_word_of_the_code(sql, keyword):
 def test_statements_that_begin_as_queries_do_are_known():
     assert parse("with a as (select 1) select * from a").reads_only
     assert parse("values (1)").reads_only
+    assert parse("show server_version").reads_only
     assert not parse("insert into t values (1)").reads_only
     assert not parse("").reads_only
 

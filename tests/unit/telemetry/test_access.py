@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from micro.telemetry.access import FLUSH_EVERY, WARN_EVERY, AccessLog, AccessRecord
+from micro.telemetry.access import FLUSH_EVERY, SLICE, WARN_EVERY, AccessLog, AccessRecord
 from micro.telemetry.files import rotated
 from micro.testing import FakeClock
 
@@ -59,6 +59,12 @@ async def test_a_record_is_one_json_line_with_every_field(path, clock):
             "client": "127.0.0.1",
             "bytes": 12,
             "upstream": "task",
+            "received": 0,
+            "error": "",
+            "instance": "",
+            "tries": 0,
+            "upstream_ms": None,
+            "subject": "",
         }
     ]
 
@@ -92,6 +98,17 @@ async def test_flush_returns_once_everything_is_in_the_file(path, clock):
     await log.flush()
     assert [line["request_id"] for line in read(path)] == [f"r{n}" for n in range(5)]
     await log.close()
+
+
+async def test_many_records_are_written_slice_by_slice_in_their_order(path, clock, monkeypatch):
+    log, sizes = AccessLog(path, clock=clock), []
+    plain = log._file.write
+    monkeypatch.setattr(log._file, "write", lambda lines: (sizes.append(lines.count(b"\n")), plain(lines)))
+    for number in range(2 * SLICE + 1):
+        log.write(record(status=number))
+    await log.close()
+    assert sizes == [SLICE, SLICE, 1]
+    assert [line["status"] for line in read(path)] == list(range(2 * SLICE + 1))
 
 
 async def test_close_writes_the_rest_and_may_be_repeated(path, clock):

@@ -225,6 +225,15 @@ def test_a_request_is_found_by_its_id_and_by_its_correlation_id(tmp_path):
     assert [found["request_id"] for found in find_requests(path, {"c3", "r1"}, since=START)] == ["r1", "r3"]
 
 
+def test_a_request_is_found_in_the_files_of_several_gateways(tmp_path):
+    (tmp_path / "access.1.log").write_bytes(access(1, "a", "c") + access(3, "b", "c") + access(5, "d", "c"))
+    (tmp_path / "access.12.log").write_bytes(access(2, "e", "c") + access(4, "f", "c"))
+    path = tmp_path / "access.log"
+    found = find_requests(path, {"c"}, since=START)
+    assert [each["request_id"] for each in found] == ["a", "e", "b", "f", "d"]
+    assert [each["request_id"] for each in find_requests(path, {"c"}, since=START, limit=2)] == ["f", "d"]
+
+
 def test_an_id_that_stands_elsewhere_in_a_record_is_not_its_request(tmp_path):
     path = tmp_path / "access.log"
     path.write_bytes(access(1, "r1", upstream="r2"))

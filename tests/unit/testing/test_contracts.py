@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -151,6 +152,48 @@ class TestCacheContracts:
                 return MemoryCache.hit(self, key, limit, period)
 
         await WindowContract().test_the_limit_is_allowed_and_no_more(Later("memory:", clock=FakeClock()), "k")
+
+    async def test_counting_quotas_one_after_the_other_is_caught(self):
+        """What a later one refuses has been counted by an earlier one."""
+
+        class Careless(MemoryCache):
+            def hit_all(self, quotas):
+                return [self.hit(*quota) for quota in quotas]
+
+        with pytest.raises(AssertionError):
+            await WindowContract().test_what_one_quota_refuses_counts_against_none(
+                Careless("memory:", clock=FakeClock()), "k"
+            )
+
+    async def test_looking_first_and_counting_later_is_caught(self):
+        """Between the two steps others have looked, too."""
+
+        class Racing(MemoryCache):
+            async def hit_all(self, quotas):
+                hits = [
+                    MemoryCache.hit(self, f"look {key}", limit + 1000, period)
+                    for key, limit, period in quotas
+                ]
+                await asyncio.sleep(0)  # noqa: TID251 # no time passes: others take their turn
+                free = [hit.remaining >= 1000 for hit in hits]
+                return [
+                    MemoryCache.hit(self, *q) if all(free) else hit
+                    for q, hit in zip(quotas, hits, strict=True)
+                ]
+
+        with pytest.raises(AssertionError):
+            await WindowContract().test_requests_at_the_same_moment_are_counted_by_all_quotas_or_by_none(
+                Racing("memory:", clock=FakeClock()), "k"
+            )
+
+    async def test_several_quotas_that_are_answered_later_are_waited_for(self):
+        class Later(MemoryCache):
+            async def hit_all(self, quotas):
+                return MemoryCache.hit_all(self, quotas)
+
+        await WindowContract().test_several_quotas_count_one_request_each(
+            Later("memory:", clock=FakeClock()), "k"
+        )
 
     async def test_reading_that_prolongs_a_value_is_caught(self):
         clock = FakeClock()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from micro.errors import CallError
 from micro.ids import is_id, is_traceparent
-from micro.web.incoming import id_from, incoming_context
+from micro.security.peers import TrustedPeers
+from micro.web.fields import PEER
+from micro.web.incoming import arrival, id_from, incoming_context
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -92,3 +95,87 @@ def test_ids_are_ascii_of_bounded_length():
     assert id_from(b"a" * 128) == "a" * 128
     assert id_from(b"a" * 129) is None
     assert id_from(None) is None
+
+
+def scope_of(*pairs, client=("127.0.0.1", 5)):
+    return {"headers": [(b"host", b"localhost"), *pairs], "client": client}
+
+
+def proof(verifier, kind="service"):
+    return PEER, verifier.token("gateway", kind=kind).encode()
+
+
+@pytest.mark.parametrize(
+    "name", [b"x-user-id", b"x_user_id", b"remote-user", b"x-micro-peer", b"x_micro_peer"]
+)
+async def test_nobody_outside_says_who_the_user_is(verifier, clock, name):
+    """Not on a service's own port either, in whatever spelling some server reads."""
+    sent = await arrival(scope_of((name, b"ada"), (b"x-a", b"1")), verifier, clock)
+    assert sent.headers == [(b"host", b"localhost"), (b"x-a", b"1")]
+    assert not sent.ours
+    assert sent.client == ("127.0.0.1", 5)
+
+
+async def test_our_gateway_is_believed(verifier, clock):
+    """Who the user is, whom it asks for, and how the request is called; its proof goes no further."""
+    pairs = [
+        (b"x-user-id", b"ada"),
+        (b"x-request-id", b"r-1"),
+        (b"x-forwarded-for", b"203.0.113.7"),
+        (b"authorization", b"Bearer " + verifier.token("ada").encode()),
+    ]
+    sent = await arrival(scope_of(*pairs, proof(verifier), (b"x_micro_peer", b"x")), verifier, clock)
+    assert sent.ours
+    assert sent.context.request_id == "r-1"
+    assert sent.headers == [(b"host", b"localhost"), *pairs]
+    assert sent.client == ("203.0.113.7", 0)
+
+
+@pytest.mark.parametrize("value", ["", "x", "a.b.c", "ü"])
+async def test_a_proof_that_proves_nothing_is_none(verifier, clock, value):
+    """And no error: the request is a stranger's."""
+    claimed = [
+        (PEER, value.encode("latin-1")),
+        (b"x-request-id", b"mine"),
+        (b"x-forwarded-for", b"203.0.113.7"),
+    ]
+    sent = await arrival(scope_of(*claimed), verifier, clock)
+    assert not sent.ours
+    assert sent.context.request_id != "mine"
+    assert sent.client == ("127.0.0.1", 5)
+
+
+@pytest.mark.parametrize("kind", ["user", "api_key"])
+async def test_a_user_s_token_proves_nothing(verifier, clock, kind):
+    """However good it is."""
+    assert not (await arrival(scope_of(proof(verifier, kind)), verifier, clock)).ours
+
+
+async def test_while_the_keys_can_t_be_had_nobody_is_believed(clock):
+    """The endpoint says so, where it matters."""
+
+    class Helpless:
+        def cached(self, token):
+            return None
+
+        async def verify(self, token):
+            raise CallError("nobody answers")
+
+    assert not (await arrival(scope_of((PEER, b"a.b.c")), Helpless(), clock)).ours
+
+
+@pytest.mark.parametrize(
+    ("hops", "trusted", "client"),
+    [
+        (None, (), ("127.0.0.1", 5)),
+        (b" ", (), ("127.0.0.1", 5)),
+        (b"198.51.100.9, 203.0.113.7", (), ("203.0.113.7", 0)),
+        (b"198.51.100.9, 203.0.113.7", ("203.0.113.0/24",), ("198.51.100.9", 0)),
+        (b"203.0.113.7", ("203.0.113.0/24",), ("203.0.113.7", 0)),
+    ],
+)
+async def test_the_client_is_whom_the_gateway_takes_it_for(verifier, clock, hops, trusted, client):
+    """By the same rule, on the list that it has sent."""
+    pairs = [proof(verifier)] if hops is None else [proof(verifier), (b"x-forwarded-for", hops)]
+    peers = TrustedPeers(trusted) if trusted else None
+    assert (await arrival(scope_of(*pairs), verifier, clock, peers=peers)).client == client

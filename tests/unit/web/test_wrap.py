@@ -134,9 +134,48 @@ async def test_an_unknown_host_is_400(wrap):
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
+async def test_the_stack_itself_is_believed_and_may_use_any_host(wrap, resources):
+    """Its gateway has looked at the request already."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((dict(scope["headers"]), scope["client"]))
+        await PlainTextResponse("")(scope, receive, send)
+
+    token = resources.verifier.token("gateway", kind="service")
+    headers = {
+        "host": "10.0.0.1:9000",
+        "x-user-id": "ada",
+        "x-forwarded-for": "203.0.113.7",
+        "x-request-id": "r-1",
+    }
+    client = AsgiClient(wrap(app), headers=headers)
+    assert (await client.get("/seen")).status == 400
+    answer = await client.get("/seen", headers={"x-micro-peer": token})
+    assert (answer.status, answer.headers["x-request-id"]) == (200, "r-1")
+    [(fields, sender)] = seen
+    assert fields[b"x-user-id"] == b"ada"
+    assert b"x-micro-peer" not in fields
+    assert sender == ("203.0.113.7", 0)
+
+
+async def test_a_stranger_s_word_on_the_user_does_not_reach_the_app(wrap):
+    """In development and in production alike."""
+
+    async def app(scope, receive, send):
+        await JSONResponse([name.decode() for name, _ in scope["headers"]])(scope, receive, send)
+
+    answer = await AsgiClient(wrap(app), headers={"x-user-id": "ada", "remote-user": "ada", "x-a": "1"}).get(
+        "/"
+    )
+    assert answer.json() == ["host", "x-a"]
+
+
 async def test_health_answers_to_any_host(wrap):
     """Probes know no names."""
-    assert (await AsgiClient(wrap(FOREIGN), headers={"host": "10.0.0.1"}).get("/health")).status == 200
+    client = AsgiClient(wrap(FOREIGN), headers={"host": "10.0.0.1"})
+    assert [(await client.get(path)).status for path in ("/health", "/health/ready")] == [200, 200]
+    assert (await client.get("/metrics")).status == 400
 
 
 async def test_configured_hosts_are_answered(wrap):

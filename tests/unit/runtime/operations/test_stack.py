@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from micro.config import read_config
-from micro.errors import NotFound, StackNotRunning, StackRunning, UsageError
-from micro.runtime.operations import open_offline, stack, verbs_of
+from micro.errors import MicroError, NotFound, StackNotRunning, StackRunning, UsageError
+from micro.runtime.operations import stack, verbs_of
+from micro.runtime.operations.offline import NEEDS, open_offline
 from micro.runtime.state import StateFolder
 
 
@@ -76,28 +79,63 @@ def importable(folder: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return config, config.profile()
 
 
+async def offline(stack: Any, verb: str, **args: Any) -> Any:
+    async with open_offline(*stack, verb=verb) as done:
+        answer = done(**args)
+        return [item async for item in answer] if hasattr(answer, "__aiter__") else await answer
+
+
 async def test_offline_the_same_verbs_work_on_the_files(importable: Any, folder: Any) -> None:
     (folder / ".micro").mkdir()
-    async with open_offline(*importable) as verbs:
-        await verbs["events.publish"](topic="notes", type="Noted", key="a", data={"n": 1})
-        pending = await verbs["db.status"](service="lone")
-        assert pending["items"][-1]["applied_at"] is None
-        assert (await verbs["events.stats"]())["outboxes"][0]["waiting"] == 0
-        await verbs["db.migrate"]()
+    await offline(importable, "events.publish", topic="notes", type="Noted", key="a", data={"n": 1})
+    pending = await offline(importable, "db.status", service="lone")
+    assert pending["items"][-1]["applied_at"] is None
+    assert (await offline(importable, "events.stats"))["outboxes"][0]["waiting"] == 0
+    await offline(importable, "db.migrate")
+    assert [item["event"]["data"] for item in await offline(importable, "events.list")] == [{"n": 1}]
+    assert (await offline(importable, "db.status"))["items"][-1]["applied_at"] is not None
+    async with open_offline(*importable, verb="events.list"):
         with pytest.raises(StackRunning):
             StateFolder(folder / ".micro").acquire()
-    async with open_offline(*importable) as verbs:
-        assert [item["event"]["data"] async for item in verbs["events.list"]()] == [{"n": 1}]
-        assert (await verbs["db.status"](service="lone"))["items"][-1]["applied_at"] is not None
+
+
+async def test_offline_nothing_is_opened_but_what_the_verb_needs(importable: Any, folder: Any) -> None:
+    await offline(importable, "events.publish", topic="notes", type="Noted", key="a")
+    assert not (folder / ".micro" / "lone.db").exists()
+    await offline(importable, "db.migrate", service="lone")
+    assert (folder / ".micro" / "lone.db").exists()
 
 
 async def test_offline_a_folder_without_a_stack_stays_untouched(importable: Any, folder: Any) -> None:
-    with pytest.raises(StackNotRunning, match="no stack has run here"):
-        async with open_offline(*importable):
-            pass
+    for verb in NEEDS.keys() - {"db.migrate", "events.publish"}:
+        with pytest.raises(StackNotRunning, match="no stack has run here"):
+            async with open_offline(*importable, verb=verb):
+                pass
     assert not (folder / ".micro").exists()
-    async with open_offline(*importable, create=True) as verbs:
-        assert len((await verbs["db.migrate"]())["items"]) > 0
+    assert (await offline(importable, "db.migrate"))["items"]
+
+
+def test_every_verb_that_works_offline_is_one_that_there_is(build: Any) -> None:
+    assert verbs_of(build()).keys() >= NEEDS.keys()
+
+
+async def test_offline_the_program_of_a_member_need_not_be_there(importable: Any, folder: Any) -> None:
+    """A migration runs on machines that have nothing else."""
+    with (folder / "micro.toml").open("a") as file:
+        file.write(
+            "[services.tool]\ncommand = 'no-such-program'\n[services.far]\nurl = 'http://127.0.0.1:9'\n"
+        )
+    config = read_config(folder, {})
+    stack = config, config.profile()
+    assert (await offline(stack, "db.migrate"))["items"]
+    assert {item["service"] for item in (await offline(stack, "db.status"))["items"]} == {"lone"}
+
+
+def test_the_memory_and_cpu_of_another_process_are_told_where_the_system_tells_them() -> None:
+    found = stack.usage(os.getpid())
+    assert found["memory"] is None or found["memory"] > 1_000_000
+    assert found["cpu"] is None or found["cpu"] > 0
+    assert stack.usage(None) == {"memory": None, "cpu": None}
 
 
 def test_where_memory_cannot_be_read_its_peak_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +145,43 @@ def test_where_memory_cannot_be_read_its_peak_is_told(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(stack, "Path", Nowhere)
     assert stack._resident_bytes() > 0
+
+
+async def test_restart_is_a_reload_of_that_service(running: Any) -> None:
+    live = running.verbs["restart"].__self__._live
+    asked: list[Any] = []
+
+    async def reload(names: Any) -> dict[str, Any]:
+        asked.append(list(names))
+        return {"reloaded": list(names), "errors": ["shop: half an edit"] if len(asked) > 1 else []}
+
+    object.__setattr__(live, "reload", reload)
+    assert await running.end("restart", service="shop") == {"service": "shop", "instances": ["shop-1"]}
+    assert asked == [["shop"]]
+    with pytest.raises(MicroError, match=r"^shop: half an edit$"):
+        await running.end("restart", service="shop")
+
+
+async def test_restart_of_a_program_ends_it_and_of_a_url_is_refused(running: Any) -> None:
+    restarted = asyncio.Event()
+
+    async def restart() -> None:
+        restarted.set()
+
+    remotes = running.system.remotes
+    remotes["sms"] = SimpleNamespace(program=SimpleNamespace(restart=restart))
+    remotes["far"] = SimpleNamespace(program=None)
+    try:
+        assert (await running.end("restart", service="sms"))["instances"] == ["sms-1"]
+        assert restarted.is_set()
+        with pytest.raises(UsageError, match="far is not run by micro: it is given by url ="):
+            await running.end("restart", service="far")
+    finally:
+        remotes.clear()
+
+
+async def test_one_process_has_one_of_each(running: Any) -> None:
+    with pytest.raises(UsageError, match="one process runs one instance of each service"):
+        await running.end("scale", service="shop", count=2)
+    with pytest.raises(UsageError, match="micro down, then micro up"):
+        await running.end("restart", service="gateway")

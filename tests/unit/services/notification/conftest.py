@@ -11,7 +11,7 @@ import pytest
 from aiosmtpd.smtp import SMTP
 
 from micro.services.notification.service import service
-from micro.testing.harness import ServiceHarness
+from micro.testing import FakeClock, ServiceHarness
 
 
 @pytest.fixture
@@ -21,9 +21,11 @@ def env():
 
 
 @pytest.fixture
-async def harness(tmp_path, env):
+async def harness(tmp_path, env, open_database):
     """The service on an empty database; its worker does not run."""
-    async with ServiceHarness(service, tmp_path, env=env) as harness:
+    clock = FakeClock()
+    store = await open_database("notification", clock)
+    async with ServiceHarness(service, tmp_path, env=env, clock=clock, store=store) as harness:
         yield harness
 
 

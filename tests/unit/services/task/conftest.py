@@ -7,15 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from micro.services.task.service import service
-from micro.testing.harness import ServiceHarness
+from micro.testing import FakeClock, ServiceHarness
 
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
-async def harness(tmp_path):
+async def harness(tmp_path, open_database):
     """The service on an empty database."""
-    async with ServiceHarness(service, tmp_path) as harness:
+    clock = FakeClock()
+    store = await open_database("task", clock)
+    async with ServiceHarness(service, tmp_path, clock=clock, store=store) as harness:
         yield harness
 
 

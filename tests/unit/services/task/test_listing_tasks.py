@@ -173,7 +173,7 @@ async def test_pages_keep_the_filter(ana, make):
     assert await walk(ana, "limit=2&status=completed") == made[::-1]
 
 
-async def test_a_page_is_read_by_index_however_many_tasks_there_are(harness, ana, make):
+async def test_a_page_is_read_by_index_however_many_tasks_there_are(harness, ana, make, plan):
     """The plan of the very statement: no scan of the table, no sorting of all that somebody owns."""
     statements = []
     query = harness.micro.store.query
@@ -185,7 +185,7 @@ async def test_a_page_is_read_by_index_however_many_tasks_there_are(harness, ana
     harness.micro.store.query = spy
     await ana.get("/tasks?limit=2")
     sql, parameters = statements[-1]
-    plan = [row["detail"] for row in await query(f"explain query plan {sql}", *parameters)]
-    assert any("tasks_by_owner" in step for step in plan)
-    assert any("tasks_by_assignee" in step for step in plan)
-    assert not any(step == "SCAN tasks" for step in plan)
+    steps = await plan(sql, *parameters)
+    assert any("tasks_by_owner" in step for step in steps)
+    assert any("tasks_by_assignee" in step for step in steps)
+    assert not any(step == "SCAN tasks" or "Seq Scan" in step for step in steps)

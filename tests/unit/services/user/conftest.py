@@ -47,21 +47,23 @@ def passwords():
 
 
 @pytest.fixture
-async def harness(tmp_path, passwords):
+async def harness(tmp_path, passwords, open_database):
     """Tokens of tests and those that the service issues are both accepted."""
-    service = user_service(passwords)
-    async with ServiceHarness(service, tmp_path, migrations=MIGRATIONS) as made:
+    service, clock = user_service(passwords), FakeClock()
+    store = await open_database("user", clock)
+    async with ServiceHarness(service, tmp_path, migrations=MIGRATIONS, clock=clock, store=store) as made:
         yield made
 
 
 @pytest.fixture
-async def genuine(tmp_path, passwords):
+async def genuine(tmp_path, passwords, open_database):
     """The same, with a verifier that accepts only what the service has issued."""
     own, clock = Own(), FakeClock()
     verifier = TokenVerifier([own], clock=clock)
     service = user_service(passwords)
+    store = await open_database("genuine", clock)
     async with ServiceHarness(
-        service, tmp_path, migrations=MIGRATIONS, clock=clock, verifier=verifier
+        service, tmp_path, migrations=MIGRATIONS, clock=clock, verifier=verifier, store=store
     ) as made:
         own.harness = made
         yield made

@@ -1,0 +1,65 @@
+"""What aiokafka's errors mean here."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aiokafka import errors
+
+from micro.errors import BusUnavailable, ConfigurationError, EventTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from micro.errors import MicroError
+
+DRIVER_ERRORS = (errors.KafkaError, OSError, asyncio.TimeoutError)
+"""Everything that the driver raises."""
+
+_TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
+    (errors.MessageSizeTooLargeError, EventTooLarge, "the record is larger than the topic takes"),
+    (errors.AuthenticationFailedError, ConfigurationError, "the brokers refuse the user or the password"),
+    (errors.SaslAuthenticationFailed, ConfigurationError, "the brokers refuse the user or the password"),
+    (errors.TopicAuthorizationFailedError, BusUnavailable, "the user lacks the right to the topic"),
+    (errors.GroupAuthorizationFailedError, BusUnavailable, "the user lacks the right to the group"),
+    (errors.ClusterAuthorizationFailedError, BusUnavailable, "the user lacks the right to make topics"),
+    (
+        errors.UnsupportedVersionError,
+        ConfigurationError,
+        "the brokers are too old; Kafka 2.4 or newer is needed",
+    ),
+    (
+        errors.IncompatibleBrokerVersion,
+        ConfigurationError,
+        "the brokers are too old; Kafka 2.4 or newer is needed",
+    ),
+    (errors.NotEnoughReplicasError, BusUnavailable, "too few brokers have a copy now"),
+    (
+        errors.InvalidReplicationFactorError,
+        ConfigurationError,
+        "there are fewer brokers than replicas asked for",
+    ),
+    (errors.KafkaConnectionError, BusUnavailable, "no broker answers"),
+    (asyncio.TimeoutError, BusUnavailable, "the brokers did not answer in time"),
+    (OSError, BusUnavailable, "no broker answers"),
+)
+
+
+def translate(error: Exception, brokers: str) -> MicroError:
+    """The error of ours that says what `error` (one of `DRIVER_ERRORS`) means."""
+    kind, sentence = next(
+        ((kind, sentence) for type_, kind, sentence in _TABLE if isinstance(error, type_)),
+        (BusUnavailable, ""),
+    )
+    return kind(": ".join(filter(None, (f"kafka {brokers}", sentence, str(error)))))
+
+
+@contextmanager
+def translated(brokers: str) -> Iterator[None]:
+    """Whatever the driver raises in this block comes out as ours."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translate(error, brokers) from error

@@ -1,0 +1,120 @@
+"""The log by position, without a group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import NoError, NotLeaderForPartitionError, OffsetOutOfRangeError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.memory_records import MemoryRecords
+
+from micro.bus.kafka_errors import DRIVER_ERRORS, translate, translated
+from micro.bus.kafka_records import theirs, to_records
+from micro.bus.ports import Bounds
+from micro.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from micro.bus.kafka_url import Address
+    from micro.bus.message import Partition, Record
+    from micro.clock import Clock
+
+_POLL = 0.1
+"""Seconds between two looks of a read that waits."""
+_BYTES = 1_048_576
+_READ_UNCOMMITTED = 0
+
+
+class LogReader:
+    """Reads any partition at any position. A read is one request of its own, so that reads don't disturb each other."""
+
+    def __init__(self, address: Address, clock: Clock) -> None:
+        self._address = address
+        self._clock = clock
+        self._consumer: Any = None
+
+    async def open(self) -> None:
+        """Log in. Raises `BusUnavailable` and `ConfigurationError`."""
+        consumer = AIOKafkaConsumer(**self._address.options(), group_id=None, enable_auto_commit=False)
+        try:
+            await consumer.start()
+        except DRIVER_ERRORS as error:
+            await consumer.stop()
+            raise translate(error, self._address.brokers) from error
+        self._consumer = consumer
+
+    async def close(self) -> None:
+        """Log out. Idempotent."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def topics(self) -> dict[str, int]:
+        """See `Log.topics`. Without those of Kafka's own."""
+        with translated(self._address.brokers):
+            cluster = await self._client.fetch_all_metadata()
+        return {
+            topic: len(cluster.partitions_for_topic(topic) or ())
+            for topic in cluster.topics(exclude_internal_topics=True)
+        }
+
+    async def bounds(self, partition: Partition, since: float | None) -> Bounds:
+        """See `Log.bounds`."""
+        place = theirs(partition)
+        with translated(self._address.brokers):
+            await self._client.add_topic(partition.topic)
+            start = (await self._consumer.beginning_offsets([place]))[place]
+            end = (await self._consumer.end_offsets([place]))[place]
+            if since is not None:
+                found = (await self._consumer.offsets_for_times({place: int(since * 1000)}))[place]
+                start = end if found is None else found.offset
+        return Bounds(start, end)
+
+    async def read(self, partition: Partition, offset: int, *, limit: int, wait: float) -> list[Record]:
+        """See `Log.read`."""
+        deadline = self._clock.monotonic() + wait
+        while True:
+            with translated(self._address.brokers):
+                records = await self._fetch(partition, offset, limit)
+            left = deadline - self._clock.monotonic()
+            if records or left <= 0:
+                return records
+            await self._clock.sleep(min(_POLL, left))
+
+    async def _fetch(self, partition: Partition, offset: int, limit: int) -> list[Record]:
+        await self._client.add_topic(partition.topic)
+        leader = self._client.cluster.leader_for_partition(theirs(partition))
+        if leader is None or leader < 0:
+            await self._client.force_metadata_update()
+            return []
+        topics = [(partition.topic, [(partition.number, offset, _BYTES)])]
+        request = FetchRequest(0, 1, _BYTES, _READ_UNCOMMITTED, topics)
+        answer = await self._client.send(leader, request)
+        [(_, [(_, code, _, *rest)])] = answer.topics
+        kind = for_code(code)
+        if kind is OffsetOutOfRangeError:
+            bounds = await self.bounds(partition, None)
+            return await self._fetch(partition, bounds.start, limit) if offset < bounds.start else []
+        if kind is NotLeaderForPartitionError:
+            await self._client.force_metadata_update()
+            return []
+        if kind is not NoError:
+            raise kind(partition.topic)
+        found = PartitionRecords(
+            theirs(partition),
+            MemoryRecords(rest[-1] or b""),
+            None,
+            offset,
+            None,
+            None,
+            False,
+            _READ_UNCOMMITTED,
+        )
+        return to_records(partition, (record for record, _ in zip(found, range(limit), strict=False)))
+
+    @property
+    def _client(self) -> Any:
+        if self._consumer is None:
+            raise BusUnavailable("the bus is closed")
+        return self._consumer._client  # noqa: SLF001 # the driver's consumers read in order only; its client asks anything

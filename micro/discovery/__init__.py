@@ -1,0 +1,1 @@
+"""Where instances are, told across machines: the port and its backends."""

@@ -1,0 +1,284 @@
+"""Request heads: parsed by httptools, and everything refused that two readers could understand differently.
+
+What llhttp lets through and RFC 9112 doesn't is refused here: other white space in the request line than one space, lines
+before it that aren't empty, HTTP/0.9, RTSP and ICE, a fragment in the target, any transfer coding but `chunked`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import httptools
+
+from micro.web.problems import Problem
+from micro.web.server.limits import MAX_LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NO_BODY, CHUNKED = 0, -1
+"""What `Fields.length` is where it is no number of bytes to come."""
+
+_PLAIN = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$->@-~]*)(?:\?([!\"$-~]*))? HTTP/1\.1")
+"""A request line with nothing special in it."""
+_PROTOCOL = re.compile(rb"[A-Z]+/\d+\.\d+")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ABSOLUTE = re.compile(rb"(?i:(http|https)://)([^/?#@]+)([/?].*)?")
+_METHODS = {
+    name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
+_ALLOW = {"Allow": ", ".join(sorted(_METHODS.values()))}
+_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+_KEEP = frozenset({b"keep-alive", b"Keep-Alive"})
+_MAX_DIGITS = 18
+_NOT_HTTP = "Invalid method for HTTP"
+"""What the parser says of a method that RTSP or ICE has."""
+
+
+class Fields:
+    """What the header fields of a request say. Connections keep the last one, so never change it, or what is in it.
+
+    `head`, `method`, `path` and `query` are the reader's: the request that had these fields last.
+    """
+
+    __slots__ = (
+        "block",
+        "expects",
+        "extra",
+        "found",
+        "head",
+        "headers",
+        "keep_alive",
+        "length",
+        "method",
+        "path",
+        "query",
+        "upgrade",
+        "way",
+    )
+
+    method: str
+    path: bytes
+    query: bytes
+
+    def __init__(self, block: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.block = block
+        """The lines as they came, behind the request line; empty where they must not be recognized."""
+        self.headers = headers
+        """The names in lower case. An absolute target's host stands in place of what `Host` said."""
+        found = dict(headers)
+        self.found = found if len(found) == len(headers) else joined(headers)
+        """The same by name; the values of a repeated field are joined by a comma (RFC 9110 section 5.3)."""
+        self.keep_alive = True
+        """Whether the client lets the connection be used again."""
+        self.length = NO_BODY
+        """Bytes of body to come, `NO_BODY` or `CHUNKED`."""
+        self.expects = False
+        """Whether the client waits for `100 Continue` before it sends the body."""
+        self.upgrade = b""
+        """The protocol that it wants to change to, in lower case; empty for none."""
+        self.extra: Any = None
+        """Room for what else somebody finds out from them."""
+        self.head: bytes | None = None
+        """The whole head that had them last, where it was recognized by them."""
+        self.way: Any = None
+        """Room for what somebody finds out from that whole head; emptied when there is another one."""
+
+
+class HeadReader:
+    """Reads one head after the other, of any number of connections. Its attributes tell about the one read last."""
+
+    __slots__ = ("_parser", "_read", "fields", "method", "path", "query", "version")
+
+    method: str
+    path: bytes
+    """Still encoded, without the query; `*` for `OPTIONS *`."""
+    query: bytes
+    version: str
+    """`1.1` or `1.0`."""
+    fields: Fields
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._read: list[tuple[bytes, bytes]] = []
+
+    def recognize(self, data: bytes, last: Fields) -> bool:
+        """Whether `data` is a head, and nothing else, with the fields `last`, which then need no reading.
+
+        Most clients send the same fields again and again on a connection, and many the same request.
+        """
+        if data == last.head:
+            self.method, self.path, self.query = last.method, last.path, last.query
+            self.version, self.fields = "1.1", last
+            return True
+        end = data.find(b"\r\n")
+        if len(data) - end != len(last.block) or end > MAX_LINE or not data.endswith(last.block):
+            return False
+        match = _PLAIN.fullmatch(data, 0, end)
+        if match is None:
+            return False
+        name, path, query = match.groups()
+        self.method = last.method = _METHODS[name]
+        self.path = last.path = path
+        self.query = last.query = query or b""
+        self.version, self.fields = "1.1", last
+        last.head, last.way = data, None
+        return True
+
+    def read(self, head: bytes, scheme: str) -> None:
+        """Read a head, which ends in an empty line and has no other. `scheme` is the connection's.
+
+        Raises `Problem`: 400, 405, 414, 417, 501 or 505. What follows the head is not to be trusted then.
+        """
+        end = head.find(b"\r\n")
+        name, target, self.version = _line(head[:end])
+        self._parse(head)
+        self.method = _METHODS.get(name) or _other_method(name)
+        fields = self.fields = Fields(head[end:] if self.version == "1.1" else b"", self._read)
+        if target.startswith(b"/") and b"#" not in target:
+            self.path, _, self.query = target.partition(b"?")
+        else:
+            self._locate(target, scheme)
+            fields = self.fields  # an absolute target's host is among them now
+        if b"content-length" in fields.found or b"transfer-encoding" in fields.found:
+            self._parser = httptools.HttpRequestParser(self)  # the old one waits for the body
+            fields.length = _length(fields.found, self.version)
+        if b"expect" in fields.found:
+            self._expect(fields.found[b"expect"])
+        self._connect(fields.found.get(b"connection"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        self._read.append((name.lower(), value))
+
+    def _parse(self, head: bytes) -> None:
+        self._read = []
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            self._parser = httptools.HttpRequestParser(self)
+        except httptools.HttpParserError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            raise _malformed(error) from None
+        if b" \r\n" in head or b"\t\r\n" in head:  # white space after a value is not part of it
+            self._read = [(name, value.rstrip(b" \t")) for name, value in self._read]
+
+    def _locate(self, target: bytes, scheme: str) -> None:
+        """The forms of a target other than a path (RFC 9112 section 3.2)."""
+        self.path, self.query = target, b""
+        if target == b"*" and self.method == "OPTIONS":
+            return
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None or b"#" in target:
+            raise Problem(
+                400, detail="The request target must be a path, or an http: URL without a fragment."
+            )
+        if match[1].lower() != scheme.encode("ascii"):
+            raise Problem(400, detail="The request target has another scheme than the connection.")
+        if b"host" not in self.fields.found:
+            raise Problem(400, detail="The Host field is missing.")
+        self.path, _, self.query = (match[3] or b"").partition(b"?")
+        self.path = self.path or (b"*" if self.method == "OPTIONS" and not match[3] else b"/")
+        others = (pair for pair in self.fields.headers if pair[0] != b"host")
+        self.fields = Fields(b"", [(b"host", match[2]), *others])
+
+    def _expect(self, value: bytes) -> None:
+        fields = self.fields
+        if self.version == "1.0" or fields.length == NO_BODY:  # no 100 is to be sent; RFC 9110 section 10.1.1
+            fields.headers = [pair for pair in fields.headers if pair[0] != b"expect"]
+            del fields.found[b"expect"]
+        elif value.lower() == b"100-continue":
+            fields.expects = True
+        else:
+            raise Problem(417, detail="The only expectation met is 100-continue.")
+
+    def _connect(self, connection: bytes | None) -> None:
+        fields = self.fields
+        fields.keep_alive = self.version == "1.1"
+        if connection is not None and connection not in _KEEP:
+            options = {option.strip() for option in connection.lower().split(b",")}
+            fields.keep_alive = fields.keep_alive and b"close" not in options
+            if b"upgrade" in options and self.version == "1.1":
+                fields.upgrade = fields.found.get(b"upgrade", b"").lower()
+        if not fields.keep_alive:
+            self._parser = httptools.HttpRequestParser(self)  # the old one takes the connection for closed
+
+
+def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The fields by name, the values of a repeated one joined by a comma."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
+
+
+def check_beginning(data: bytes, limit: int) -> None:
+    """Look at a head that isn't whole yet. Raises `Problem` for what can't become a request, `limit` bytes at most."""
+    if not data:
+        return
+    line = data.find(b"\r\n")
+    if line < 0:
+        method, _, _ = data.partition(b" ")
+        if _TOKEN.fullmatch(method) is None and method != b"\r":
+            raise Problem(400, detail="The request line is not valid HTTP/1.1.")
+        if len(data) > MAX_LINE:
+            raise _line_too_long()
+    elif line:
+        _line(data[:line])
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise Problem(400, detail="A line of the request ends without CR.")
+    if len(data) > limit:
+        raise Problem(431, detail="The request's header is too large.")
+
+
+def _line(line: bytes) -> tuple[bytes, bytes, str]:
+    """Method, target and version (RFC 9112 section 3)."""
+    if len(line) > MAX_LINE:
+        raise _line_too_long()
+    parts = line.split(b" ")
+    version = _VERSIONS.get(parts[-1])
+    if b"\n" in line:  # llhttp takes it for the end of an HTTP/0.9 request line, and a field behind it
+        raise Problem(400, detail="The request line is not valid HTTP/1.1.")
+    if version is None or len(parts) != 3:
+        if len(parts) == 2 and parts[0] == b"GET" and parts[1][:1] == b"/":
+            parts.append(b"HTTP/0.9")
+        if len(parts) == 3 and version is None and _PROTOCOL.fullmatch(parts[2]) is not None:
+            raise Problem(505, detail="Send the request in HTTP/1.1.")
+        raise Problem(400, detail="The request line is not valid HTTP/1.1.")
+    if parts[0] not in _METHODS and _TOKEN.fullmatch(parts[0]) is None:
+        raise Problem(400, detail="The request line is not valid HTTP/1.1.")
+    return parts[0], parts[1], version
+
+
+def _line_too_long() -> Problem:
+    return Problem(414, detail=f"The request line is longer than {MAX_LINE} bytes.")
+
+
+def _other_method(name: bytes) -> str:
+    if name == b"CONNECT":
+        raise Problem(405, detail="CONNECT ends here: this is no proxy for other hosts.", headers=_ALLOW)
+    return name.decode("ascii")
+
+
+def _malformed(error: httptools.HttpParserError) -> Problem:
+    if isinstance(error, httptools.HttpParserInvalidMethodError) or _NOT_HTTP in str(error):
+        return Problem(501, detail="This method is not known here.")
+    return Problem(400, detail=f"The request is not valid HTTP/1.1: {str(error).rstrip('.')}.")
+
+
+def _length(found: dict[bytes, bytes], version: str) -> int:
+    """How a body is framed (RFC 9112 section 6.3)."""
+    length, coding = found.get(b"content-length"), found.get(b"transfer-encoding")
+    if coding is None:
+        assert length is not None  # or nobody had asked
+        if not length.isdigit() or len(length) > _MAX_DIGITS:
+            raise Problem(400, detail="Content-Length is malformed or was sent more than once.")
+        return int(length)
+    if length is not None:
+        raise Problem(400, detail="Content-Length and Transfer-Encoding exclude each other.")
+    if version == "1.0":
+        raise Problem(400, detail="HTTP/1.0 has no Transfer-Encoding.")
+    if coding.lower() != b"chunked":
+        raise Problem(501, detail="The only transfer coding taken is chunked.")
+    return CHUNKED

@@ -1,0 +1,54 @@
+"""Redis keeps the contract of discovery, and says when it is away."""
+
+from __future__ import annotations
+
+import pytest
+
+from micro.clock import SystemClock
+from micro.discovery.ports import Place
+from micro.discovery.redis import RedisDiscovery
+from micro.errors import DiscoveryUnavailable
+from micro.infra.server import free_ports
+from micro.testing import DiscoveryContract
+
+pytestmark = pytest.mark.live
+
+
+class TestRedis(DiscoveryContract):
+    lease = 0.5
+
+    @pytest.fixture
+    def clock(self):
+        return SystemClock()
+
+    @pytest.fixture
+    def make(self, redis_server, clock):
+        return lambda: RedisDiscovery(redis_server, clock=clock, stack="tests", lease=self.lease)
+
+
+async def test_stacks_of_other_names_and_prefixes_do_not_meet(redis_server):
+    place = Place("task", "task-1", "http://10.0.0.5:9000", "host/origin")
+    lists = [
+        RedisDiscovery(redis_server, clock=SystemClock(), stack="one"),
+        RedisDiscovery(redis_server, clock=SystemClock(), stack="other"),
+        RedisDiscovery(f"{redis_server}?prefix=apart:", clock=SystemClock(), stack="one"),
+    ]
+    for each in lists:
+        await each.open()
+    await lists[0].register(place)
+    assert [len((await each.places()).here) for each in lists] == [1, 0, 0]
+    for each in lists:
+        await each.close()
+
+
+async def test_a_server_that_is_out_of_reach_and_a_list_that_is_closed_are_said_to_be():
+    [port] = free_ports(1)
+    discovery = RedisDiscovery(f"redis://127.0.0.1:{port}/0", clock=SystemClock())
+    place = Place("task", "task-1", "http://10.0.0.5:9000", "host/origin")
+    with pytest.raises(DiscoveryUnavailable, match="closed"):
+        await discovery.places()
+    await discovery.open()
+    for call in (discovery.register(place), discovery.withdraw(place), discovery.places()):
+        with pytest.raises(DiscoveryUnavailable, match="out of reach"):
+            await call
+    await discovery.close()

@@ -1,0 +1,37 @@
+"""What the Kafka driver's errors mean here."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka import errors
+
+from micro.bus.kafka_errors import translate, translated
+from micro.errors import BusUnavailable, ConfigurationError, EventTooLarge
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (errors.KafkaConnectionError(), BusUnavailable, "no broker answers"),
+        (errors.AuthenticationFailedError(), ConfigurationError, "refuse the user or the password"),
+        (errors.TopicAuthorizationFailedError(), BusUnavailable, "lacks the right to the topic"),
+        (errors.MessageSizeTooLargeError(), EventTooLarge, "larger than the topic takes"),
+        (errors.InvalidReplicationFactorError(), ConfigurationError, "fewer brokers than replicas"),
+        (errors.UnknownError("what"), BusUnavailable, "what"),
+        (TimeoutError(), BusUnavailable, "did not answer in time"),
+        (ConnectionResetError("reset"), BusUnavailable, "no broker answers: reset"),
+    ],
+)
+def test_each_has_a_meaning_and_names_the_brokers(error, kind, sentence):
+    ours = translate(error, "broker:9092")
+    assert type(ours) is kind
+    assert str(ours).startswith("kafka broker:9092: ")
+    assert sentence in str(ours)
+
+
+def test_the_cause_is_kept_and_others_pass():
+    with pytest.raises(BusUnavailable) as caught, translated("b"):
+        raise errors.KafkaConnectionError
+    assert isinstance(caught.value.__cause__, errors.KafkaConnectionError)
+    with pytest.raises(ZeroDivisionError), translated("b"):
+        raise ZeroDivisionError
