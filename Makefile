@@ -5,14 +5,20 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# What is installed for development has all that the others need.
+INSTALLED := $(wildcard .venv/dev)
+
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench docs fuzz lock clean
+.PHONY: help up prod test check format bench chaos docs fuzz lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-up: .venv/run ## Run the built-in stack: gateway on http://127.0.0.1:8000
+up: $(or $(INSTALLED),$(wildcard .venv/prod),.venv/run) ## Run the built-in stack: gateway on http://127.0.0.1:8000
 	@$(BIN)/micro up --dev $(ARGS)
+
+prod: $(or $(INSTALLED),.venv/prod) ## Run it on PostgreSQL, Kafka and Valkey, which it brings, a process for each service
+	@$(BIN)/micro up --prod --infra $(ARGS)
 
 test: .venv/dev ## Run every test; ARGS='-k tail' narrows
 	$(BIN)/python -m pytest $(ARGS)
@@ -32,6 +38,9 @@ format: .venv/dev ## Format and mend what can be mended
 bench: .venv/dev ## Measure what the README claims; ARGS=gateway for all about the gateway
 	$(BIN)/python -m benchmarks $(ARGS)
 
+chaos: .venv/dev ## Do to a whole stack on real servers what can go wrong, for twenty minutes; ARGS=F4 narrows
+	$(BIN)/python tests/system/faults $(ARGS)
+
 docs: .venv/dev ## Execute every command and snippet of README and docs
 	$(BIN)/python -m pytest tests/docs $(ARGS)
 
@@ -42,6 +51,8 @@ fuzz: .venv/dev ## Look for bytes that are read in two ways; ARGS='heads -max_to
 lock: ## Pin the newest versions, by hash and without addresses (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/run.lock
+	uv pip compile pyproject.toml --extra prod --extra infra --universal --python-version 3.11 --upgrade --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/prod.lock
 	uv pip compile pyproject.toml --extra prod --extra infra --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.lock
 	uv pip compile --group fuzz --universal --python-version 3.11 --upgrade --generate-hashes \
@@ -56,7 +67,13 @@ clean: ## Remove what the targets above made, except .micro
 
 .venv/run: pyproject.toml requirements/run.lock | .venv/bin/python
 	@echo "Installing into .venv (once) …"
-	@test -e .venv/dev || $(INSTALL) --require-hashes -r requirements/run.lock
+	@$(INSTALL) --require-hashes -r requirements/run.lock
+	@$(INSTALL) --no-deps --editable .
+	@touch $@
+
+.venv/prod: pyproject.toml requirements/prod.lock | .venv/bin/python
+	@echo "Installing drivers and servers into .venv (once) …"
+	@$(INSTALL) --require-hashes -r requirements/prod.lock
 	@$(INSTALL) --no-deps --editable .
 	@touch $@
 
@@ -64,4 +81,4 @@ clean: ## Remove what the targets above made, except .micro
 	@echo "Installing the development tools into .venv (once) …"
 	@$(INSTALL) --require-hashes -r requirements/dev.lock
 	@$(INSTALL) --no-deps --editable .
-	@touch $@ .venv/run
+	@touch $@

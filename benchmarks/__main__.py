@@ -1,9 +1,12 @@
-"""Run all benchmarks, or those named: startup, memory, traffic, events, router; `gateway [NAME …]` runs the gateway's."""
+"""Run all benchmarks, or those named: startup, memory, traffic, events, router; `gateway [NAME …]` runs the gateway's.
+
+`prod [NAME …]` runs those of `micro up --prod`, on servers that it starts.
+"""
 
 import importlib
 import sys
 
-from benchmarks import gateway
+from benchmarks import gateway, prod
 from benchmarks.processes import machine
 
 NAMES = ("startup", "memory", "traffic", "events", "router")
@@ -25,6 +28,9 @@ def main() -> None:
     print(machine())
     if names[:1] == ["gateway"]:
         run("benchmarks.gateway", names[1:] or list(gateway.NAMES), gateway.NAMES)
+        return
+    if names[:1] == ["prod"]:
+        run("benchmarks.prod", names[1:] or list(prod.NAMES), prod.NAMES)
         return
     run("benchmarks", names or list(NAMES), NAMES)
     if not names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from micro.suggest import did_you_mean
 from micro.units import parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ RESERVED = frozenset({"access", "bus", "gateway", "micro", "stack", "system", "u
 GATEWAYS_OWN = frozenset({"/docs", "/health", "/metrics", "/openapi.json"})
 """Paths that no service can have."""
 
+METHODS = frozenset({
+    "ACL", "BIND", "CHECKOUT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK",
+    "M-SEARCH", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "OPTIONS", "PATCH",
+    "POST", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "QUERY", "REBIND", "REPORT", "SEARCH",
+    "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE",
+})  # fmt: skip
+"""What a gateway passes on: the methods that the HTTP parser knows, without `CONNECT` and `TRACE`, which end at every one."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}\Z")
 _STACK_NAME = re.compile(r"(?a)\w[\w .-]{0,59}\Z")
 _PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*\Z")
@@ -32,7 +41,6 @@ _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 _HASH_KEY = re.compile(r"(ip|path|(header|cookie):[!#$%&'*+.^_`|~0-9A-Za-z-]+)\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,19}\Z")
 _ORIGIN = re.compile(r"(?i)\*\Z|null\Z|[a-z][a-z0-9+.-]*://[^/?#\s@]+/?\Z")
 _BACKEND = re.compile(r"[a-z][a-z0-9+.-]*:\S*\Z")
 _VARIABLE = re.compile(r"[^=\0]+\Z")
@@ -112,11 +120,13 @@ def _host_pattern(text: str) -> str:
 
 
 def _method(text: str) -> str:
-    if not _METHOD.match(text):
-        raise ValueError(
-            f'must be a method in capital letters like "{text.upper() if text.isalpha() else "GET"}"'
-        )
-    return text
+    if text in METHODS:
+        return text
+    if text in {"CONNECT", "TRACE"}:
+        raise ValueError("is a method that no gateway passes on (it answers 405)")
+    if text.upper() in METHODS:
+        raise ValueError(f'must be a method in capital letters: "{text.upper()}"')
+    raise ValueError(f"must be a method that the gateway knows (it answers 501){did_you_mean(text, METHODS)}")
 
 
 def _text(text: str) -> str:

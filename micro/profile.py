@@ -12,7 +12,7 @@ from micro.layers import origin_of
 from micro.registry import LOCAL, Port, is_known, is_server, scheme_of, unknown
 from micro.stack import BUILT_IN
 from micro.suggest import did_you_mean
-from micro.terms import DERIVED, BackendUrl, ServiceName, WholeNumber
+from micro.terms import DERIVED, BackendUrl, Text, WholeNumber
 from micro.validate import Place, check, key_path
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SERVICE = "{service}"
 """What stands for the service's name in a store's URL."""
+
+GATEWAY = "gateway"
+"""Stands beside the services' names where instances are counted; no service may have it."""
 
 PORTS: tuple[Port, ...] = ("store", "bus", "cache")
 
@@ -38,9 +41,8 @@ class Profile:
     """A URL; `{service}` stands for the service's name. See `store_url`. Each of the three may be `infra:`."""
     bus: BackendUrl
     cache: BackendUrl
-    replicas: Mapping[ServiceName, WholeNumber] = field(default_factory=dict)
-    durable: bool = field(default=True, metadata=DERIVED)
-    """False where a start has found that its servers are set up to forget their last moments at a power cut."""
+    replicas: Mapping[Text, WholeNumber] = field(default_factory=dict)
+    """Instances of a service by its name, and workers of the `gateway`."""
     origins: Mapping[str, str] = field(default_factory=dict, metadata=DERIVED)
     """Where each value comes from: `flag`, `environment MICRO_STORE`, `micro.toml`, `built-in`."""
 
@@ -50,7 +52,7 @@ class Profile:
         return f"sqlite:{root / rest}" if scheme == "sqlite" else f"{scheme}:{rest}"
 
     def replicas_of(self, service: str) -> int:
-        """How many instances of a service run; one unless said."""
+        """How many instances of a service, or workers of the gateway, run; one unless said."""
         return self.replicas.get(service, 1)
 
     @property
@@ -113,15 +115,16 @@ def _check_store(profile: Profile) -> None:
 
 
 def _check_replicas(profile: Profile, services: Collection[str]) -> None:
+    known = {*services, GATEWAY}
     for name, count in profile.replicas.items():
         place = profile.place("replicas", name)
-        if name not in services:
-            raise place.error(f"no service '{name}'{did_you_mean(name, services)}")
+        if name not in known:
+            raise place.error(f"no service '{name}'{did_you_mean(name, known)}")
         if not count:
             raise place.error("must be at least 1; leave a service out of `micro up` to not run it")
         if count > 1 and profile.runner == "single":
-            raise place.error('runner = "single" runs one instance of each service')
-        if count > 1 and scheme_of(profile.store) == "sqlite":
+            raise place.error('runner = "single" runs one instance of each service, and one gateway')
+        if count > 1 and name != GATEWAY and scheme_of(profile.store) == "sqlite":
             raise place.error("several instances can't share one SQLite file; use postgresql: as the store")
 
 

@@ -27,6 +27,14 @@ LOCAL = "infra:"
 """In a profile, in the place of a URL: the server of `micro infra` of the same folder, wherever it listens."""
 
 
+_LOCAL_SCHEMES: dict[Port, str] = {
+    "store": "postgresql",
+    "bus": "kafka",
+    "cache": "redis",
+    "discovery": "redis",
+}
+
+
 class _Built(NamedTuple):
     target: str
     extra: str = ""
@@ -106,6 +114,12 @@ def backend_class(port: Port, url: str) -> Any:
         if built.extra and not (error.name or "").startswith("micro"):
             raise MissingExtra(f"{scheme}:", built.extra) from error
         raise
+
+
+def built_in_module(port: Port, url: str) -> str | None:
+    """Where micro's own back end for `url` (or for a local server) is; nothing where there is none. Imports nothing."""
+    built = _BUILT_IN[port].get(_LOCAL_SCHEMES[port] if url == LOCAL else scheme_of(url))
+    return None if built is None else built.target.partition(":")[0]
 
 
 def require_scheme(port: Port, url: str) -> None:

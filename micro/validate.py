@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _UNIONS = (Union, UnionType)
 
+_UNREADABLE = "backend url"
 _ONE_OR_MORE = "one or more"
 
 _BARE = re.compile(r"(?a)[\w-]+\Z")
@@ -208,6 +209,8 @@ def _formatted(value: Any, marker: str, place: Place) -> Any:
     try:
         return form(text)
     except ValueError as error:
+        if marker == _UNREADABLE:  # where it can't be read, nor can be told where its password is
+            raise place.error(str(error)) from None
         shown = redact_value(place.path[-1], text)
         shown = repr(shown[:60]) if isinstance(shown, str) else shown
         raise place.error(f"{shown} {error}") from None

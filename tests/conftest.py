@@ -7,6 +7,8 @@ import logging
 import os
 import select
 import signal
+import ssl
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import psutil
@@ -80,6 +82,53 @@ def kafka_server(local):
 def postgres_url(postgres_server):
     """The URL of an empty place of this test's own: a schema, which is faster to make than a database."""
     return f"{postgres_server.format(service='tests')}?schema=test_{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory):
+    """`certified(name)`: a server's TLS context with a certificate for that name, and the file by which clients trust it.
+
+    The certificate is signed by itself; the file holds its key, too.
+    """
+    folder, files = tmp_path_factory.mktemp("tls"), {}
+
+    def certified(name):
+        if name not in files:
+            files[name] = str(folder / f"{name}.pem")
+            (folder / f"{name}.pem").write_bytes(_self_signed(name))
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(files[name])
+        return server, files[name]
+
+    return certified
+
+
+def _self_signed(name):
+    # Loaded when used: most tests need none.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)  # noqa: TID251 # OpenSSL compares with the machine's own clock
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(issuer)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return secret + made.public_bytes(serialization.Encoding.PEM)
 
 
 LIMIT = 20.0

@@ -8,6 +8,7 @@ import select
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -47,12 +48,15 @@ def saturate(server: Server, seconds: int, *, connections: int = CONNECTIONS, sc
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     for name, value in server.headers.items():
         command += ["-H", f"{name}: {value}"]
-    if script:
-        command += ["-s", "/dev/stdin"]
-    command = ["taskset", "-c", str(LOAD_CORE), *command, server.url + server.path]
-    before = server.cpu()
-    text = subprocess.run(command, check=True, capture_output=True, text=True, input=script).stdout
-    used = server.cpu() - before
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        if script:
+            file.write(script)
+            file.flush()
+            command += ["-s", file.name]
+        command = ["taskset", "-c", str(LOAD_CORE), *command, server.url + server.path]
+        before = server.cpu()
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        used = server.cpu() - before
     failures = re.findall(r"Non-2xx.*|Socket errors:.*", text)
     if failures:
         raise SystemExit(f"{server.name}: {'; '.join(failures)}")

@@ -60,14 +60,16 @@ def beside(*makers: Maker) -> Iterator[tuple[Server, dict[Maker, Server]]]:
         yield source, servers
 
 
-def in_turn(servers: dict[Maker, Server], *, rounds: int, seconds: int) -> dict[Maker, list[Run]]:
-    """Each server at saturation, A B C A B C …, so that the machine's drift meets all."""
+def in_turn(
+    servers: dict[Maker, Server], *, rounds: int, seconds: int, script: str = ""
+) -> dict[Maker, list[Run]]:
+    """Each server at saturation, A B C A B C …, so that the machine's drift meets all. `script` is for `saturate`."""
     for server in servers.values():
-        saturate(server, 1)
+        saturate(server, 1, script=script)
     runs: dict[Maker, list[Run]] = {maker: [] for maker in servers}
     for _ in range(rounds):
         for maker, server in servers.items():
-            runs[maker].append(saturate(server, seconds))
+            runs[maker].append(saturate(server, seconds, script=script))
     return runs
 
 

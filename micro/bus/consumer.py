@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from micro.bus.backoff import Backoff
 from micro.bus.delivery import Delivery
-from micro.bus.intake import Intake
+from micro.bus.intake import PATIENCE, Intake
 from micro.bus.lanes import Lanes
+from micro.bus.notice import Notice
 from micro.errors import BusError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -55,18 +56,21 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._troubles: dict[str, str] = {}
+        self._troubles = {place: self._notice(place) for place in ("bus", "database")}
 
     @property
     def error(self) -> str | None:
         """Why it can't go on now."""
-        return "; ".join(f"{place}: {reason}" for place, reason in self._troubles.items()) or None
+        return (
+            "; ".join(f"{place}: {each.reason}" for place, each in self._troubles.items() if each.reason)
+            or None
+        )
 
     @property
     def consuming(self) -> bool:
         """Whether the bus has answered lately and the database takes what comes."""
         alive = self._feeder is not None and not self._feeder.done()
-        return alive and not self._troubles and self._clock.monotonic() - self._heard_at < _SILENT
+        return alive and self.error is None and self._clock.monotonic() - self._heard_at < _SILENT
 
     @property
     def in_flight(self) -> int:
@@ -110,24 +114,24 @@ class Consumer:
         try:
             await self._store_positions(member)
         except BusError as error:  # then they are delivered again, and found in the inbox
-            self._trouble("bus", error)
+            self._troubles["bus"].lasts(str(error))
 
     async def _feed(self, member: Subscription) -> None:
         backoff = Backoff(self._clock)
         while True:
             try:
                 full = self._lanes.full()
-                busy = self._news() or self.in_flight or self._troubles
+                busy = self.in_flight or self.error or self._news()
                 wait = _WAIT_FULL if full else _WAIT_BUSY if busy else _WAIT
                 self._accept(await member.fetch(limit=FETCH, wait=wait, exclude=full))
                 self._heard_at = self._clock.monotonic()
                 if self._heard_at - self._stored_at >= _COMMIT_EVERY:
                     await self._store_positions(member)
             except BusError as error:
-                self._trouble("bus", error)
+                self._troubles["bus"].lasts(str(error))
                 await backoff.pause()
             else:
-                self._troubles.pop("bus", None)
+                self._troubles["bus"].ends()
                 backoff.succeeded()
 
     def _accept(self, records: Sequence[Record]) -> None:
@@ -140,20 +144,24 @@ class Consumer:
 
     async def _work(self, lanes: Lanes) -> None:
         while batch := await lanes.take(BATCH):
-            backoff = Backoff(self._clock)
-            while not await self._taken(batch.deliveries):
+            backoff, tries = Backoff(self._clock), 0
+            while not await self._taken(batch.deliveries, tries):
+                tries += 1
                 await backoff.pause(unless=self._stopping)
                 if self._stopping.is_set():
                     return
             lanes.done(batch)
 
-    async def _taken(self, deliveries: Sequence[Delivery]) -> bool:
+    async def _taken(self, deliveries: Sequence[Delivery], tries: int) -> bool:
+        """Whether all are done with. Tried again one by one: long transactions may be what is in each other's way."""
+        batches = [deliveries] if not tries else [[each] for each in deliveries]
         try:
-            await self._intake.take(deliveries)
+            for batch in batches:
+                await self._intake.take(batch, blame=tries >= PATIENCE)
         except StoreUnavailable as error:
-            self._trouble("database", error)
+            self._troubles["database"].lasts(str(error))
             return False
-        self._troubles.pop("database", None)
+        self._troubles["database"].ends()
         return True
 
     def _news(self) -> dict[Partition, int]:
@@ -167,6 +175,6 @@ class Consumer:
             self._stored |= news
             self._stored_at = self._clock.monotonic()
 
-    def _trouble(self, place: str, reason: Exception) -> None:
-        self._troubles[place] = str(reason)
-        self._subscriber.log.warning("events wait for the %s: %s", place, reason)
+    def _notice(self, place: str) -> Notice:
+        what, over = f"events wait for the {place}", f"events wait for the {place} no more"
+        return Notice(what, over=over, log=self._subscriber.log, clock=self._clock)

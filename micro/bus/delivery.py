@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,12 +29,25 @@ class Place(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
 class Delivery:
-    """A record, and the event in it or the reason why there is none."""
+    """A record, and the event in it or the reason why there is none. Not to be changed."""
 
-    record: Record
-    content: CloudEvent | DecodeError
+    __slots__ = ("content", "event", "id", "place", "record")
+
+    def __init__(self, record: Record, content: CloudEvent | DecodeError) -> None:
+        self.record = record
+        self.content = content
+        self.event = None if isinstance(content, DecodeError) else content
+        """The event, where the record holds one."""
+        topic, number = record.partition
+        self.id = self.event.id if self.event is not None else f"{topic}:{number}:{record.offset}"
+        """The event's id; for bytes that are no event, their place in the log."""
+        key = record.message.key or (self.event.key if self.event is not None else "") or self.id
+        self.place = Place(topic, storable(key[:MAX_KEY]))
+        """By the record's key, else the event's. Without any there is no order to keep: each stands alone.
+
+        Cut and cleaned so that it can be a database key; keys that become the same merely wait for each other.
+        """
 
     @classmethod
     def of(cls, record: Record) -> Delivery:
@@ -46,31 +58,9 @@ class Delivery:
             return cls(record, error)
 
     @property
-    def event(self) -> CloudEvent | None:
-        """The event, where the record holds one."""
-        return None if isinstance(self.content, DecodeError) else self.content
-
-    @property
-    def id(self) -> str:
-        """The event's id; for bytes that are no event, their place in the log."""
-        if self.event is not None:
-            return self.event.id
-        topic, number = self.record.partition
-        return f"{topic}:{number}:{self.record.offset}"
-
-    @property
     def type(self) -> str | None:
         """The event's type, where the record holds one."""
         return self.event.type if self.event is not None else None
-
-    @property
-    def place(self) -> Place:
-        """By the record's key, else the event's. Without any there is no order to keep: each stands alone.
-
-        Cut and cleaned so that it can be a database key; keys that become the same merely wait for each other.
-        """
-        key = self.record.message.key or (self.event.key if self.event else "") or self.id
-        return Place(self.record.partition.topic, storable(key[:MAX_KEY]))
 
 
 class Failure(NamedTuple):
@@ -122,4 +112,6 @@ def dead_letter(delivery: Delivery, failure: Failure, *, subscriber: str, attemp
 
 def storable(text: str) -> str:
     """`text` without NUL and lone surrogates, which PostgreSQL's text can't hold."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -66,17 +66,19 @@ class Events:
     async def drain(self, timeout: float) -> bool:
         """Stop taking events in, finish what is in hand, and send what is in the outbox; cancel `run` afterwards.
 
-        False when `timeout` seconds were not enough: nothing is lost then either, the next run goes on with it.
+        False when `timeout` seconds were not enough: nothing is lost then either, whoever comes next goes on with it.
         """
         try:
             async with asyncio.timeout(timeout):
                 if self.consumer is not None:
                     await self.consumer.stop()
                 await self.relay.drained()
-                await self.relay.release()
         except TimeoutError:
             return False
-        return True
+        else:
+            return True
+        finally:
+            await self.relay.release()
 
     def replay(self, span: Range) -> AsyncIterator[Progress]:
         """Apply a range of the log again; see `micro.bus.replay.replay`."""

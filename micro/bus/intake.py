@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 APPLIED, PARKED, KNOWN = "applied", "parked", "known"
 
+SPAN = 1.0
+"""Seconds that a batch may take, as long as it has more than one event: others wait for what its handlers have locked."""
+PATIENCE = 8
+"""Tries after which what a handler meets is called its event's own failure, though it looks like the database's: a
+statement that always takes longer than the server allows would hold up others for ever."""
 _ATTEMPTS_IN_MEMORY = 2
 
 
@@ -38,44 +43,65 @@ class Intake:
         self._subscriber = subscriber
         self._again = again
 
-    async def take(self, batch: Sequence[Delivery]) -> Counter[str]:
+    async def take(self, batch: Sequence[Delivery], *, blame: bool = False) -> Counter[str]:
         """Apply or park every event of a batch, and count what became of them. Then the batch is done with.
 
-        One transaction where all goes well. After a failure the events are gone through one by one, so that the bad
-        one is found and costs the others nothing but time.
+        One transaction where all goes well and quickly. After a failure those before the bad event and those behind it are
+        applied without it, so it costs the others nothing but time; where it isn't known which one it was, they are gone
+        through one by one.
 
-        Raises `StoreUnavailable` when the database is the reason; the rest of the batch is then still to be done.
+        Raises `StoreUnavailable` when the database is the reason; the rest of the batch is then still to be done. With
+        `blame`, that a handler meets in a transaction that had begun well is its event's own failure.
         """
-        try:
-            return await self._apply(batch)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything
-            failed = error
-        # Outside of the clause: what is raised by the next attempt has nothing to do with this one.
-        tally: Counter[str] = Counter()
-        for delivery in batch:
-            blamed = len(batch) == 1 or (isinstance(failed, HandlerFailed) and failed.delivery is delivery)
-            tally += await self._take_one(delivery, failed if blamed else None)
+        tally, rest = Counter[str](), list(batch)
+        while rest:
+            try:
+                done, became = await self._apply(rest, blame=blame)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - a handler may raise anything
+                failed = error
+            else:
+                tally += became
+                rest = rest[done:]
+                continue
+            # Outside of the clause: what is raised by the next attempt has nothing to do with this one.
+            if isinstance(failed, HandlerFailed):
+                at = next(number for number, each in enumerate(rest) if each is failed.delivery)
+                tally += await self.take(rest[:at], blame=blame)
+                tally += await self._take_one(failed.delivery, failed, blame=blame)
+                rest = rest[at + 1 :]
+            else:
+                known = failed if len(rest) == 1 else None
+                for delivery in rest:
+                    tally += await self._take_one(delivery, known, blame=blame)
+                rest = []
         return tally
 
-    async def _apply(self, batch: Sequence[Delivery]) -> Counter[str]:
-        subscriber, tally = self._subscriber, Counter[str]()
+    async def _apply(self, batch: Sequence[Delivery], *, blame: bool) -> tuple[int, Counter[str]]:
+        """How many of a batch, from its first on, were done within `SPAN`, and what became of them."""
+        subscriber, tally, done = self._subscriber, Counter[str](), 0
         async with subscriber.transaction() as work:
             ids = [delivery.id for delivery in batch]
             if self._again:
                 await subscriber.inbox.forget(work.raw, ids)
             fresh = await subscriber.inbox.claim(work.raw, ids)
             blocked = await subscriber.parked.blocked(work.raw, [delivery.place for delivery in batch])
+            until = subscriber.clock.monotonic() + SPAN
             for delivery in batch:
+                if done and not self._again and subscriber.clock.monotonic() > until:
+                    await subscriber.inbox.forget(work.raw, sorted(fresh))  # they are claimed by the next
+                    break
+                done += 1
                 if delivery.id in fresh:
                     fresh.discard(delivery.id)
-                    tally[await self._apply_one(work, delivery, wait=delivery.place in blocked)] += 1
+                    wait = delivery.place in blocked
+                    tally[await self._apply_one(work, delivery, wait=wait, blame=blame)] += 1
                 else:
                     tally[KNOWN] += 1
-        return tally
+        return done, tally
 
-    async def _apply_one(self, work: Work, delivery: Delivery, *, wait: bool) -> str:
+    async def _apply_one(self, work: Work, delivery: Delivery, *, wait: bool, blame: bool) -> str:
         subscriber = self._subscriber
         if isinstance(delivery.content, DecodeError):
             failure = Failure.of(delivery.content)
@@ -88,22 +114,24 @@ class Intake:
             return PARKED
         try:
             await subscriber.run(delivery.content, work.tx)
-        except StoreUnavailable:
-            raise
         except Exception as error:
+            if isinstance(error, StoreUnavailable) and not blame:
+                raise
             raise HandlerFailed(delivery) from error
         return APPLIED
 
-    async def _take_one(self, delivery: Delivery, error: Exception | None) -> Counter[str]:
+    async def _take_one(self, delivery: Delivery, error: Exception | None, *, blame: bool) -> Counter[str]:
         attempts = 0 if error is None else 1
         limit = min(_ATTEMPTS_IN_MEMORY, self._subscriber.retry(delivery.event).attempts)
         while error is None or attempts < limit:
             try:
-                return await self._apply([delivery])
+                _, became = await self._apply([delivery], blame=blame)
             except StoreUnavailable:
                 raise
             except Exception as again:  # noqa: BLE001 - a handler may raise anything
                 error, attempts = again, attempts + 1
+            else:
+                return became
         reason = error.__cause__ if isinstance(error, HandlerFailed) else None
         return await self._park(delivery, reason or error, attempts)
 

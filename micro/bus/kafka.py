@@ -14,7 +14,7 @@ from micro.bus.kafka_records import ours
 from micro.bus.kafka_topics import Topics
 from micro.bus.kafka_url import parse_url
 from micro.bus.ports import BusFeatures
-from micro.errors import BusUnavailable, EventTooLarge
+from micro.errors import BusUnavailable, EventTooLarge, PublishFailed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -103,8 +103,15 @@ class KafkaBus:
                 raise EventTooLarge(f"{message.topic}: {len(message.value):,} bytes of at most {MAX_BYTES:,}")
         if not messages:
             return []
-        await self._topics.ensure({message.topic for message in messages})
-        return await self._producer.send(messages)
+        try:
+            await self._topics.ensure({message.topic for message in messages})
+        except BusUnavailable as error:
+            return await self._publish_some(messages, error)
+        try:
+            return await self._producer.send(messages)
+        except PublishFailed:
+            self._topics.forget()  # one may have been deleted
+            raise
 
     async def subscribe(self, group: str, topics: Collection[str]) -> Member:
         """See `Bus.subscribe`."""
@@ -132,6 +139,26 @@ class KafkaBus:
         self._check_open()
         found = await self._topics.positions()
         return {group: {ours(place): at for place, at in places.items()} for group, places in found.items()}
+
+    async def _publish_some(self, messages: Sequence[Message], error: BusUnavailable) -> list[Record]:
+        """Publish what goes to topics that are there, per key up to the first that doesn't. Raises for the rest."""
+        known, stuck = [], set()
+        for number, message in enumerate(messages):
+            if message.key not in stuck and self._topics.has(message.topic):
+                known.append(number)
+            else:
+                stuck.add(message.key)
+        acknowledged: Collection[int] = range(len(known))
+        try:
+            if known:
+                await self._producer.send([messages[number] for number in known])
+        except PublishFailed as failed:
+            acknowledged = failed.acknowledged
+        if not acknowledged:
+            raise error
+        raise PublishFailed(
+            str(error), acknowledged=frozenset(known[each] for each in acknowledged)
+        ) from error
 
     def _quiet(self) -> None:
         if driver_log.level == logging.NOTSET:

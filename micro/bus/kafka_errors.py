@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aiokafka import errors
@@ -11,12 +10,10 @@ from aiokafka import errors
 from micro.errors import BusUnavailable, ConfigurationError, EventTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from micro.errors import MicroError
 
-DRIVER_ERRORS = (errors.KafkaError, OSError, asyncio.TimeoutError)
-"""Everything that the driver raises."""
+DRIVER_ERRORS = (errors.KafkaError, OSError, RuntimeError)
+"""Everything that the driver raises, `TimeoutError` (an `OSError`) among it. `RuntimeError` is uvloop's for a write on a connection that was just closed."""
 
 _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
     (errors.MessageSizeTooLargeError, EventTooLarge, "the record is larger than the topic takes"),
@@ -24,7 +21,11 @@ _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
     (errors.SaslAuthenticationFailed, ConfigurationError, "the brokers refuse the user or the password"),
     (errors.TopicAuthorizationFailedError, BusUnavailable, "the user lacks the right to the topic"),
     (errors.GroupAuthorizationFailedError, BusUnavailable, "the user lacks the right to the group"),
-    (errors.ClusterAuthorizationFailedError, BusUnavailable, "the user lacks the right to make topics"),
+    (
+        errors.ClusterAuthorizationFailedError,
+        BusUnavailable,
+        "the user may not make topics, nor write to any",
+    ),
     (
         errors.UnsupportedVersionError,
         ConfigurationError,
@@ -44,22 +45,12 @@ _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
     (errors.KafkaConnectionError, BusUnavailable, "no broker answers"),
     (asyncio.TimeoutError, BusUnavailable, "the brokers did not answer in time"),
     (OSError, BusUnavailable, "no broker answers"),
+    (errors.KafkaError, BusUnavailable, ""),
+    (RuntimeError, BusUnavailable, "the connection broke"),
 )
 
 
 def translate(error: Exception, brokers: str) -> MicroError:
     """The error of ours that says what `error` (one of `DRIVER_ERRORS`) means."""
-    kind, sentence = next(
-        ((kind, sentence) for type_, kind, sentence in _TABLE if isinstance(error, type_)),
-        (BusUnavailable, ""),
-    )
+    kind, sentence = next((kind, sentence) for type_, kind, sentence in _TABLE if isinstance(error, type_))
     return kind(": ".join(filter(None, (f"kafka {brokers}", sentence, str(error)))))
-
-
-@contextmanager
-def translated(brokers: str) -> Iterator[None]:
-    """Whatever the driver raises in this block comes out as ours."""
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise translate(error, brokers) from error

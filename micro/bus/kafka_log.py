@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
@@ -10,10 +11,10 @@ from aiokafka.errors import NoError, NotLeaderForPartitionError, OffsetOutOfRang
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-from micro.bus.kafka_errors import DRIVER_ERRORS, translate, translated
+from micro.bus.kafka_client import ANSWER_IN, Client, discard
+from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.bus.kafka_records import theirs, to_records
 from micro.bus.ports import Bounds
-from micro.errors import BusUnavailable
 
 if TYPE_CHECKING:
     from micro.bus.kafka_url import Address
@@ -32,28 +33,20 @@ class LogReader:
     def __init__(self, address: Address, clock: Clock) -> None:
         self._address = address
         self._clock = clock
-        self._consumer: Any = None
+        self._client = Client(address.brokers, self._start)
 
     async def open(self) -> None:
         """Log in. Raises `BusUnavailable` and `ConfigurationError`."""
-        consumer = AIOKafkaConsumer(**self._address.options(), group_id=None, enable_auto_commit=False)
-        try:
-            await consumer.start()
-        except DRIVER_ERRORS as error:
-            await consumer.stop()
-            raise translate(error, self._address.brokers) from error
-        self._consumer = consumer
+        await self._client.open()
 
     async def close(self) -> None:
         """Log out. Idempotent."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await consumer.stop()
+        await self._client.close()
 
     async def topics(self) -> dict[str, int]:
         """See `Log.topics`. Without those of Kafka's own."""
-        with translated(self._address.brokers):
-            cluster = await self._client.fetch_all_metadata()
+        async with self._client.use() as consumer:
+            cluster = await _inner(consumer).fetch_all_metadata()
         return {
             topic: len(cluster.partitions_for_topic(topic) or ())
             for topic in cluster.topics(exclude_internal_topics=True)
@@ -62,12 +55,12 @@ class LogReader:
     async def bounds(self, partition: Partition, since: float | None) -> Bounds:
         """See `Log.bounds`."""
         place = theirs(partition)
-        with translated(self._address.brokers):
-            await self._client.add_topic(partition.topic)
-            start = (await self._consumer.beginning_offsets([place]))[place]
-            end = (await self._consumer.end_offsets([place]))[place]
+        async with self._client.use() as consumer:
+            await _inner(consumer).add_topic(partition.topic)
+            start = (await consumer.beginning_offsets([place]))[place]
+            end = (await consumer.end_offsets([place]))[place]
             if since is not None:
-                found = (await self._consumer.offsets_for_times({place: int(since * 1000)}))[place]
+                found = (await consumer.offsets_for_times({place: int(since * 1000)}))[place]
                 start = end if found is None else found.offset
         return Bounds(start, end)
 
@@ -75,29 +68,39 @@ class LogReader:
         """See `Log.read`."""
         deadline = self._clock.monotonic() + wait
         while True:
-            with translated(self._address.brokers):
-                records = await self._fetch(partition, offset, limit)
+            async with self._client.use() as consumer:
+                records = await self._fetch(_inner(consumer), partition, offset, limit)
             left = deadline - self._clock.monotonic()
             if records or left <= 0:
                 return records
             await self._clock.sleep(min(_POLL, left))
 
-    async def _fetch(self, partition: Partition, offset: int, limit: int) -> list[Record]:
-        await self._client.add_topic(partition.topic)
-        leader = self._client.cluster.leader_for_partition(theirs(partition))
+    async def _start(self) -> Any:
+        consumer = AIOKafkaConsumer(**self._address.options(), group_id=None, enable_auto_commit=False)
+        try:
+            async with asyncio.timeout(ANSWER_IN):
+                await consumer.start()
+        except DRIVER_ERRORS as error:
+            await discard(consumer)
+            raise translate(error, self._address.brokers) from error
+        return consumer
+
+    async def _fetch(self, client: Any, partition: Partition, offset: int, limit: int) -> list[Record]:
+        await client.add_topic(partition.topic)
+        leader = client.cluster.leader_for_partition(theirs(partition))
         if leader is None or leader < 0:
-            await self._client.force_metadata_update()
+            await client.force_metadata_update()
             return []
         topics = [(partition.topic, [(partition.number, offset, _BYTES)])]
         request = FetchRequest(0, 1, _BYTES, _READ_UNCOMMITTED, topics)
-        answer = await self._client.send(leader, request)
+        answer = await client.send(leader, request)
         [(_, [(_, code, _, *rest)])] = answer.topics
         kind = for_code(code)
         if kind is OffsetOutOfRangeError:
             bounds = await self.bounds(partition, None)
-            return await self._fetch(partition, bounds.start, limit) if offset < bounds.start else []
+            return await self._fetch(client, partition, bounds.start, limit) if offset < bounds.start else []
         if kind is NotLeaderForPartitionError:
-            await self._client.force_metadata_update()
+            await client.force_metadata_update()
             return []
         if kind is not NoError:
             raise kind(partition.topic)
@@ -113,8 +116,7 @@ class LogReader:
         )
         return to_records(partition, (record for record, _ in zip(found, range(limit), strict=False)))
 
-    @property
-    def _client(self) -> Any:
-        if self._consumer is None:
-            raise BusUnavailable("the bus is closed")
-        return self._consumer._client  # noqa: SLF001 # the driver's consumers read in order only; its client asks anything
+
+def _inner(consumer: Any) -> Any:
+    """What asks the brokers anything; the driver's consumers read in order only."""
+    return consumer._client  # noqa: SLF001 # as said above

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 
+from micro.bus.kafka_client import ANSWER_IN, discard, has_died, is_stuck
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.bus.kafka_records import ours, theirs, to_records
 from micro.errors import BusUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from micro.bus.kafka_url import Address
     from micro.bus.message import Partition, Record
@@ -24,10 +25,16 @@ MAX_RECORD = 16 * 1_048_576
 """Bytes of a partition that one fetch may bring: a record of somebody else's may be larger than ours."""
 SILENT = 15.0
 """Seconds without an answer for any partition after which the member is made anew."""
+JOIN_IN = 60.0
+"""Seconds to become a member: the group may have to wait for one that is gone until its session ends."""
 _SESSION_MS = 10_000
-_POLL_MS = 300_000
-_STOP = 5.0
+_POLL_MS = 24 * 3600 * 1000
+"""Where nothing can be taken in for a while, this member stays: leaving would stop the others, and help nobody."""
 _COMMITS = 3
+
+
+class SharedOut(Exception):
+    """The group shares its partitions out at this moment."""
 
 
 class Member:
@@ -58,23 +65,22 @@ class Member:
 
     def assigned(self) -> frozenset[Partition]:
         """See `Subscription.assigned`."""
-        return frozenset() if self._closed else frozenset(map(ours, self._consumer.assignment()))
+        return frozenset() if self._consumer is None else frozenset(map(ours, self._consumer.assignment()))
 
     async def fetch(self, *, limit: int, wait: float, exclude: Collection[Partition] = ()) -> list[Record]:
         """See `Subscription.fetch`. Raises `BusUnavailable` where the brokers have been silent for long."""
         if self._closed:
             raise BusUnavailable(f"{self._group}: this member has left the group")
-        await self._heal()
-        wanted = [theirs(partition) for partition in self.assigned() - frozenset(exclude)]
+        await self._revive()
+        wanted = [theirs(partition) for partition in self.assigned().difference(exclude)]
         if exclude and not wanted:
+            self._heard_at = self._clock.monotonic()  # nothing was asked
             await self._clock.sleep(wait)
             return []
-        try:
-            found = await self._consumer.getmany(*wanted, timeout_ms=int(wait * 1000), max_records=limit)
-        except ConsumerStoppedError:
-            return []
-        except DRIVER_ERRORS as error:
-            raise translate(error, self._address.brokers) from error
+        await self._check_silence(wanted)
+        found: Mapping[Any, Any] = {}
+        async with self._asking(wait + SILENT) as consumer:
+            found = await consumer.getmany(*wanted, timeout_ms=int(wait * 1000), max_records=limit)
         return [record for partition, each in found.items() for record in to_records(ours(partition), each)]
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
@@ -84,16 +90,11 @@ class Member:
             if not mine:
                 return
             try:
-                await self._consumer.commit(mine)
-            except (
-                CommitFailedError,
-                IllegalStateError,
-            ):  # the group is being shared out: see what is left to us
+                async with self._asking(ANSWER_IN) as consumer:
+                    await consumer.commit(mine)
+                    return
+            except SharedOut:  # see what is left to us
                 await self._clock.sleep(0.1)
-            except DRIVER_ERRORS as error:
-                raise translate(error, self._address.brokers) from error
-            else:
-                return
         raise BusUnavailable(f"{self._group}: positions can't be stored while the group is shared out")
 
     async def close(self) -> None:
@@ -103,21 +104,46 @@ class Member:
         self._closed = True
         if self._left is not None:
             self._left(self)
-        await _stop(self._consumer)
+        await self._drop()
 
-    async def _heal(self) -> None:
-        """Make the consumer anew where nothing was heard of any partition for long."""
+    @asynccontextmanager
+    async def _asking(self, seconds: float) -> AsyncIterator[Any]:
+        """The consumer, for a block that takes so long at most: one that doesn't answer will be made anew."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield self._consumer
+        except (CommitFailedError, IllegalStateError) as error:
+            raise SharedOut from error
+        except ConsumerStoppedError:
+            return  # by `close`
+        except DRIVER_ERRORS as error:
+            if is_stuck(error):
+                await self._drop()
+            raise translate(error, self._address.brokers) from error
+
+    async def _check_silence(self, wanted: Collection[Any]) -> None:
+        """Drop the consumer where nothing was heard of any partition that it was asked for, for long."""
         now = self._clock.monotonic()
-        stamps = [
-            self._consumer.last_poll_timestamp(partition) or 0 for partition in self._consumer.assignment()
-        ]
-        newest = max(stamps, default=0)
-        if newest != self._stamp or not stamps:
+        newest = max((self._consumer.last_poll_timestamp(place) or 0 for place in wanted), default=0)
+        if newest != self._stamp or not wanted:
             self._stamp, self._heard_at = newest, now
         elif now - self._heard_at > SILENT:
-            await _stop(self._consumer)
-            self._consumer = await self._start()
+            await self._drop()
             raise BusUnavailable(f"kafka {self._address.brokers}: no answer for {SILENT:g} s; trying again")
+
+    async def _revive(self) -> None:
+        if self._consumer is not None and has_died(self._consumer):
+            await self._drop()
+        if self._consumer is None:
+            self._consumer = await self._start()
+        if self._closed:  # meanwhile
+            await self._drop()
+            raise BusUnavailable(f"{self._group}: this member has left the group")
+
+    async def _drop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await discard(consumer)
 
     async def _start(self) -> Any:
         self._stamp, self._heard_at = 0, self._clock.monotonic()
@@ -133,15 +159,9 @@ class Member:
             max_poll_interval_ms=_POLL_MS,
         )
         try:
-            await consumer.start()
+            async with asyncio.timeout(JOIN_IN):
+                await consumer.start()
         except DRIVER_ERRORS as error:
-            await _stop(consumer)
+            await discard(consumer)
             raise translate(error, self._address.brokers) from error
         return consumer
-
-
-async def _stop(consumer: Any) -> None:
-    """Leave, without waiting for ever for brokers that don't answer."""
-    with contextlib.suppress(KafkaError, TimeoutError, OSError):
-        async with asyncio.timeout(_STOP):
-            await consumer.stop()

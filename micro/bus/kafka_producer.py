@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 
+from micro.bus.kafka_batches import Batches
+from micro.bus.kafka_client import ANSWER_IN, STOP_IN, hang_up, has_died
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
-from micro.bus.message import Partition, Record
 from micro.errors import PublishFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from micro.bus.kafka_url import Address
-    from micro.bus.message import Message
+    from micro.bus.message import Message, Record
 
 ACKNOWLEDGED_IN = 30.0
 """Seconds for the acknowledgement of a batch: the driver itself would wait for ever."""
 MAX_REQUEST = 1_048_576
-_STOP = 5.0
+MAX_BATCH = 65_536
+"""Bytes of a batch of several: a topic's limit is for batches, and one with a lower limit than this is not usual."""
 
 
 class Producer:
@@ -44,36 +46,29 @@ class Producer:
         """Send what is under way for some seconds, then stop. Idempotent."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STOP):
+            with contextlib.suppress(*DRIVER_ERRORS):
+                async with asyncio.timeout(STOP_IN):
                     await producer.stop()
                     return
             await _abandon(producer)
 
     async def send(self, messages: Sequence[Message]) -> list[Record]:
         """Append all. Raises `PublishFailed`, `BusUnavailable`, `EventTooLarge`."""
-        producer = await self._current()
-        outcomes: list[Any] = [None] * len(messages)
+        producer, batches = await self._current(), Batches(messages)
         try:
             async with asyncio.timeout(ACKNOWLEDGED_IN):
-                for number, message in enumerate(messages):
-                    outcomes[number] = await producer.send(
-                        message.topic,
-                        message.value,
-                        key=message.key.encode(),
-                        headers=list(message.headers),
-                    )
-                await asyncio.wait(outcomes)
-        except (*DRIVER_ERRORS, TimeoutError) as error:
+                await batches.send(producer)
+        except DRIVER_ERRORS as error:
+            batches.settle()
+            batches.failure = error
+        if batches.failure is not None:
             await self._discard(producer)
-            raise self._failed(messages, outcomes, error) from error
-        failed = next((each.exception() for each in outcomes if each.exception() is not None), None)
-        if failed is not None:
-            await self._discard(producer)
-            raise self._failed(messages, outcomes, failed) from failed
-        return [_record(message, each.result()) for message, each in zip(messages, outcomes, strict=True)]
+            raise self._failed(messages, batches) from batches.failure
+        return [record for record in batches.records if record is not None]
 
     async def _current(self) -> Any:
+        if self._producer is not None and has_died(self._producer):
+            await self._discard(self._producer)
         if self._producer is None:
             async with self._starting:
                 if self._producer is None:
@@ -82,10 +77,15 @@ class Producer:
 
     async def _start(self) -> Any:
         producer = AIOKafkaProducer(
-            **self._address.options(), acks="all", enable_idempotence=True, max_request_size=MAX_REQUEST
+            **self._address.options(),
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=MAX_REQUEST,
+            max_batch_size=MAX_BATCH,
         )
         try:
-            await producer.start()
+            async with asyncio.timeout(ANSWER_IN):
+                await producer.start()
         except DRIVER_ERRORS as error:
             await _abandon(producer)
             raise translate(error, self._address.brokers) from error
@@ -97,15 +97,14 @@ class Producer:
             self._producer = None
             await _abandon(producer)
 
-    def _failed(
-        self, messages: Sequence[Message], outcomes: Sequence[Any], error: BaseException
-    ) -> PublishFailed:
-        reason = translate(error, self._address.brokers) if isinstance(error, DRIVER_ERRORS) else error
+    def _failed(self, messages: Sequence[Message], batches: Batches) -> PublishFailed:
+        reason = batches.failure
+        if isinstance(reason, DRIVER_ERRORS):
+            reason = translate(reason, self._address.brokers)
         failed: set[str] = set()
         acknowledged = set()
-        for number, (message, each) in enumerate(zip(messages, outcomes, strict=True)):
-            done = each is not None and each.done() and not each.cancelled() and each.exception() is None
-            if done and message.key not in failed:
+        for number, (message, record) in enumerate(zip(messages, batches.records, strict=True)):
+            if record is not None and message.key not in failed:
                 acknowledged.add(number)
             else:
                 failed.add(message.key)
@@ -119,9 +118,4 @@ async def _abandon(producer: Any) -> None:
     if sender is not None and sender.sender_task is not None:
         sender.sender_task.cancel()
     producer._closed = True  # noqa: SLF001 # or it complains that nobody stopped it
-    with contextlib.suppress(*DRIVER_ERRORS):
-        await producer.client.close()
-
-
-def _record(message: Message, place: Any) -> Record:
-    return Record(Partition(place.topic, place.partition), place.offset, message, place.timestamp / 1000)
+    await hang_up(producer.client)

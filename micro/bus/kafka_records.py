@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
@@ -10,6 +11,9 @@ from micro.bus.message import Message, Partition, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_VALUE = itemgetter(1)
 
 
 def theirs(partition: Partition) -> TopicPartition:
@@ -32,9 +36,13 @@ def to_records(partition: Partition, found: Iterable[Any]) -> list[Record]:
                 partition.topic,
                 (each.key or b"").decode("utf-8", "replace"),
                 each.value or b"",
-                tuple((name, value or b"") for name, value in each.headers),
+                each.headers if all(map(_VALUE, each.headers)) else _filled(each.headers),
             ),
             each.timestamp / 1000,
         )
         for each in found
     ]
+
+
+def _filled(headers: Iterable[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value or b"") for name, value in headers)

@@ -18,7 +18,8 @@ from aiokafka.errors import (
 )
 
 from micro.backend import Checkup
-from micro.bus.kafka_errors import DRIVER_ERRORS, translate, translated
+from micro.bus.kafka_client import ANSWER_IN, Client, discard
+from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,15 +42,20 @@ class Topics:
         self._address = address
         self._known: set[str] = set()
         self._lock = asyncio.Lock()
-        self._admin: Any = None
+        self._client = Client(address.brokers, self._start)
+        self._brokers = 1
 
     async def open(self) -> None:
         """Log in. Raises `BusUnavailable` and `ConfigurationError`."""
+        await self._client.open()
+
+    async def _start(self) -> Any:
         admin = AIOKafkaAdminClient(**self._address.options())
         try:
-            await admin.start()
+            async with asyncio.timeout(ANSWER_IN):
+                await admin.start()
         except DRIVER_ERRORS as error:
-            await admin.close()
+            await discard(admin)
             if isinstance(error, KafkaConnectionError) and await _listens(self._address):
                 # Why a broker refuses us, the driver says in its log only.
                 raise ConfigurationError(
@@ -58,7 +64,8 @@ class Topics:
                     key="bus",
                 ) from error
             raise translate(error, self._address.brokers) from error
-        self._admin = admin
+        self._brokers = len(admin._client.cluster.brokers())  # noqa: SLF001 # asked for at the start, and not given out otherwise
+        return admin
 
     async def check(self, names: Collection[str]) -> Checkup:
         """What the brokers are, and whether those of `names` that are missing could be made. Needs no `open`.
@@ -67,48 +74,53 @@ class Topics:
         """
         await self.open()
         try:
-            with translated(self._address.brokers):
-                missing = sorted(set(names).difference(await self._admin.list_topics()))
-                self._check_version()
-                durable = self.copies > 1
-                refused = [
-                    name for name, kind in await self._create(missing, dry_run=True) if kind in _REFUSED
-                ]
+            async with self._client.use() as admin:
+                missing = sorted(set(names).difference(await admin.list_topics()))
+                _check_version(admin)
+                created = await self._create(admin, missing, dry_run=True)
+                refused = [name for name, kind in created if kind in _REFUSED]
         finally:
             await self.close()
         said = f"kafka {self._address.brokers}: the user may not make topics, and these are missing"
         lacks = f"{said}: {', '.join(sorted(refused))}" if refused else ""
-        return Checkup(f"Kafka at {self._address.brokers}", lacks, durable)
+        return Checkup(f"Kafka at {self._address.brokers}", lacks, self.copies > 1)
 
     @property
     def copies(self) -> int:
         """Of a new topic."""
-        brokers = self._admin._client.cluster.brokers()  # noqa: SLF001 # asked for at the start, and not given out otherwise
-        return self._address.replication or min(COPIES, len(brokers))
+        return self._address.replication or min(COPIES, self._brokers)
 
     async def close(self) -> None:
         """Log out. Idempotent."""
-        admin, self._admin = self._admin, None
-        if admin is not None:
-            await admin.close()
+        await self._client.close()
 
     async def ensure(self, names: Collection[str]) -> None:
         """Return once all of them exist. Raises `BusUnavailable` and `ConfigurationError`."""
         if self._known.issuperset(names):
             return
-        async with self._lock:
+        async with self._lock, self._client.use() as admin:
+            if not self._known.issuperset(names):
+                # Who may not make topics is refused even where they exist.
+                self._known.update(await admin.list_topics())
             missing = [name for name in names if name not in self._known]
-            with translated(self._address.brokers):
-                for name, kind in await self._create(missing):
-                    if kind in _REFUSED:
-                        raise kind(name)
-            self._known.update(missing)
+            refused = [each for each in await self._create(admin, missing) if each[1] in _REFUSED]
+            self._known.update(set(missing).difference(name for name, _ in refused))
+            for name, kind in refused:
+                raise kind(name)
+
+    def forget(self) -> None:
+        """Look at all of them again when they are next asked for."""
+        self._known.clear()
+
+    def has(self, name: str) -> bool:
+        """Whether `ensure` has found or made that topic."""
+        return name in self._known
 
     async def positions(self) -> dict[str, dict[Any, int]]:
         """Per group, the committed offset of each of the driver's partitions."""
-        with translated(self._address.brokers):
-            groups = [name for name, *_ in await self._admin.list_consumer_groups()]
-            found = await asyncio.gather(*map(self._admin.list_consumer_group_offsets, groups))
+        async with self._client.use() as admin:
+            groups = [name for name, *_ in await admin.list_consumer_groups()]
+            found = await asyncio.gather(*map(admin.list_consumer_group_offsets, groups))
         return {
             group: {partition: place.offset for partition, place in offsets.items() if place.offset >= 0}
             for group, offsets in zip(groups, found, strict=True)
@@ -116,12 +128,12 @@ class Topics:
         }
 
     async def _create(
-        self, names: Collection[str], *, dry_run: bool = False
+        self, admin: Any, names: Collection[str], *, dry_run: bool = False
     ) -> list[tuple[str, type[Exception]]]:
         """Make topics; what came of each: done, there already, or not allowed. Raises what else went wrong."""
         if not names:
             return []
-        answer = await self._admin.create_topics(
+        answer = await admin.create_topics(
             [self._new(name, self.copies) for name in names], validate_only=dry_run
         )
         results = [(name, for_code(code)) for name, code, *_ in answer.topic_errors]
@@ -130,17 +142,18 @@ class Topics:
                 raise kind(name)
         return results
 
-    def _check_version(self) -> None:
-        connections = self._admin._client._conns.values()  # noqa: SLF001 # versions are not given out otherwise
-        if not any(_OFFSET_DELETE in each._versions for each in connections):  # noqa: SLF001 # as above
-            raise UnsupportedVersionError
-
     def _new(self, name: str, copies: int) -> NewTopic:
         settings = {
             "retention.ms": str(self._address.keep_days * _DAY),
             "min.insync.replicas": "2" if copies >= COPIES else "1",
         }
         return NewTopic(name, self._address.partitions, copies, topic_configs=settings)
+
+
+def _check_version(admin: Any) -> None:
+    connections = admin._client._conns.values()  # noqa: SLF001 # versions are not given out otherwise
+    if not any(_OFFSET_DELETE in each._versions for each in connections):  # noqa: SLF001 # as above
+        raise UnsupportedVersionError
 
 
 async def _listens(address: Address) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TTL = 15.0
 """Seconds until a claim that isn't renewed may be taken over. Several times what clocks differ by."""
 _RENEW = 5.0
+_FUTURE = 60.0
+"""A claim that ends later than this from now comes from a clock that has jumped: it would outlive its owner by as much."""
 
 _REGISTER = (
     "insert into micro_relay (owner, expires_at) values (?, ?) "
@@ -34,21 +36,27 @@ _GIVE_UP = (
 )
 _TAKE_OVER = (
     "update micro_lease set owner = ?, token = ?, expires_at = ? where (owner = ? and expires_at > 0.0) or bucket in "
-    "(select bucket from micro_lease where expires_at < ? order by bucket limit ?) returning bucket"
+    "(select bucket from micro_lease where expires_at not between ? and ? order by bucket limit ?) returning bucket"
 )
+_FREE_FORMER = "update micro_lease set expires_at = 0.0 where substr(owner, 1, ?) = ?"
+_FORGET_DEAD = "delete from micro_relay where expires_at not between ? and ?"
+_FORGET_FORMER = "delete from micro_relay where substr(owner, 1, ?) = ?"
 
 
 class Lease:
     """The claim of one relay. It is renewed only when there is something to send, so an idle service writes nothing.
 
-    Of several relays that have something to send each gets an equal part of the buckets, within two renewals.
+    Of several relays that have something to send each gets an equal part of the buckets, within two renewals. What one of
+    the same name has left behind is free at once: two never live at a time, and the token holds in any case.
     """
 
     def __init__(self, store: Store, *, clock: Clock, owner: str) -> None:
         self._store = store
         self._clock = clock
-        self._owner = f"{owner}#{new_id(clock)}"
         self._alone = not store.features.shared_by_processes
+        self._owner = f"{owner}#{new_id(clock)}"
+        self._former = "" if self._alone else f"{owner}#"
+        """What the names of those begin with whose claims end with this one's first: their processes are gone."""
         self._renewed = -math.inf
         self._token = 0
         self.held: frozenset[int] = frozenset()
@@ -71,12 +79,13 @@ class Lease:
     async def claim(self) -> bool:
         """Renew, give up what is more than this relay's part, and take over what is free or has run out, up to that.
 
-        Whether what is held changed. In a database that only one process can open, the first claim takes everything: its
-        holder is dead.
+        Whether what is held changed.
         """
         renewed, before = self._clock.monotonic(), self.held
         now = self._clock.now().timestamp()
         async with self._store.transaction(exclusive=True) as tx:
+            if not self._token:
+                await self._inherit(tx)
             part = await self._part(tx, now)
             held = await self._renew(tx, now + _TTL)
             if len(held) > part:
@@ -103,12 +112,17 @@ class Lease:
         """Make sure before the next use."""
         self._renewed = -math.inf
 
+    async def _inherit(self, tx: Transaction) -> None:
+        former = len(self._former), self._former
+        await tx.execute(_FREE_FORMER, *former)
+        await tx.execute(_FORGET_FORMER, *former)
+
     async def _part(self, tx: Transaction, now: float) -> int:
         """How many buckets are this relay's, of those that live."""
         if self._alone:
             return BUCKETS
         await tx.execute(_REGISTER, self._owner, now + _TTL)
-        await tx.execute("delete from micro_relay where expires_at < ?", now)
+        await tx.execute(_FORGET_DEAD, now, now + _FUTURE)
         [row] = await tx.query("select count(*) from micro_relay")
         living: Any = row[0]
         return -(-BUCKETS // int(living))  # rounded up
@@ -123,11 +137,10 @@ class Lease:
 
     async def _take_over(self, tx: Transaction, now: float, *, most: int) -> frozenset[int]:
         """A new claim, with what was held before and is still, and up to so many more."""
-        free_before = math.inf if self._alone and not self._token else now
         [newest] = await tx.query("select max(token) from micro_lease")
         highest: Any = newest[0]
         claim = (self._owner, highest + 1, now + _TTL)
-        rows = await tx.query(_TAKE_OVER, *claim, self._owner, free_before, most)
+        rows = await tx.query(_TAKE_OVER, *claim, self._owner, now, now + _FUTURE, most)
         self._token = highest + 1
         return _buckets(rows)
 

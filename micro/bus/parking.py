@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from micro.bus.backoff import Backoff
 from micro.bus.codec import decode, to_json
 from micro.bus.delivery import Delivery, Failure
+from micro.bus.intake import PATIENCE
 from micro.bus.letters import Letters, Outcome, summary
+from micro.bus.notice import Notice
 from micro.errors import NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -35,6 +38,13 @@ class Parking:
         self._table = subscriber.parked
         self._clock = subscriber.clock
         self._turn = asyncio.Lock()
+        self._tries: Counter[int] = Counter()
+        self._waiting = Notice(
+            "parked events wait for the database",
+            over="parked events wait for the database no more",
+            log=subscriber.log,
+            clock=subscriber.clock,
+        )
 
     async def run(self) -> None:
         """Try what is due, for ever. Raises what it can't mend by waiting; may be run again."""
@@ -44,9 +54,10 @@ class Parking:
                 await self.retry_due()
                 due = await self._table.next_due()
             except StoreUnavailable as error:
-                self._subscriber.log.warning("parked events wait for the database: %s", error)
+                self._waiting.lasts(str(error))
                 await backoff.pause()
                 continue
+            self._waiting.ends()
             backoff.succeeded()
             left = _POLL if due is None else due - self._clock.now().timestamp()
             await self._clock.sleep(min(max(left, 0.0), _POLL))
@@ -127,11 +138,18 @@ class Parking:
     async def _try(self, parked: Parked) -> Outcome:
         async with self._turn:
             try:
-                return await self._apply(parked)
-            except StoreUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything
-                return await self._failed(parked, error)
+                outcome = await self._apply(parked)
+            except Exception as error:
+                if isinstance(error, StoreUnavailable) and not self._is_stubborn(parked):
+                    raise
+                outcome = await self._failed(parked, error)
+            self._tries.pop(parked.seq, None)
+            return outcome
+
+    def _is_stubborn(self, parked: Parked) -> bool:
+        """Whether so many tries met an unavailable database that it is the event's own, and would hold up all others."""
+        self._tries[parked.seq] += 1
+        return self._tries[parked.seq] >= PATIENCE
 
     async def _apply(self, parked: Parked) -> Outcome:
         subscriber, event = self._subscriber, decode(parked.record)

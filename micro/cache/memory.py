@@ -9,13 +9,10 @@ from micro.cache.ports import CacheFeatures
 from micro.cache.window import SlidingWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from micro.cache.ports import Hit, Quota
     from micro.clock import Clock
 
 
-class MemoryCache:
+class MemoryCache(SlidingWindow):
     """`micro.cache.ports.Cache` and `micro.cache.ports.Window` in memory. `url` is ``memory:`` and says nothing more.
 
     Holds at most `max_entries` values and `max_bytes` of them in all; the least recently used go first, and a value
@@ -29,12 +26,11 @@ class MemoryCache:
     def __init__(
         self, url: str, *, clock: Clock, max_entries: int = 10_000, max_bytes: int = 64 * 1024 * 1024
     ) -> None:
-        self._monotonic = clock.monotonic
+        super().__init__(clock=clock, max_keys=max_entries)
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         self._bytes = 0
-        self._window = SlidingWindow(clock=clock, max_keys=max_entries)
 
     async def open(self) -> None:
         """Nothing to acquire."""
@@ -43,7 +39,7 @@ class MemoryCache:
         """Forget everything. Idempotent."""
         self._entries.clear()
         self._bytes = 0
-        self._window.clear()
+        self.clear()
 
     async def get(self, key: str) -> bytes | None:
         """See `micro.cache.ports.Cache.get`. Counts as a use."""
@@ -70,14 +66,6 @@ class MemoryCache:
     async def delete(self, key: str) -> None:
         """See `micro.cache.ports.Cache.delete`."""
         self._forget(key)
-
-    def hit(self, key: str, limit: int, period: float) -> Hit:
-        """See `micro.cache.ports.Window.hit`. Answers at once."""
-        return self._window.hit(key, limit, period)
-
-    def hit_all(self, quotas: Sequence[Quota]) -> list[Hit]:
-        """See `micro.cache.ports.Window.hit_all`. Answers at once."""
-        return self._window.hit_all(quotas)
 
     def _forget(self, key: str) -> None:
         entry = self._entries.pop(key, None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
+import msgspec
+
 from micro.backend import Backend
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Quota(NamedTuple):
     """Seconds."""
 
 
-class Hit(NamedTuple):
+class Hit(msgspec.Struct, frozen=True, gc=False):
     """The outcome of counting one request against one limit."""
 
     allowed: bool

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
-from micro.backend import Checkup
+from micro.backend import Checkup, split_url
 from micro.cache.ports import CacheFeatures, Hit, Quota
 from micro.cache.window import SlidingWindow
 from micro.errors import CacheUnavailable, ConfigurationError
@@ -221,9 +221,9 @@ def _place(url: str) -> str:
 
 def _parse(url: str) -> tuple[str, str]:
     """The driver's URL, and the prefix of every key. Raises `ConfigurationError`."""
-    parts = urlsplit(url)
+    parts = split_url(url, "cache")
     options = dict(parse_qsl(parts.query))
     prefix = options.pop("prefix", "micro:")
     if not _URL.match(url.partition("?")[0]):
-        raise ConfigurationError("write redis://:password@host:6379/0", key="cache")
+        raise ConfigurationError("write redis://host:6379/0, a password before the host as :…@", key="cache")
     return parts._replace(query=urlencode(options)).geturl(), prefix

@@ -75,6 +75,8 @@ class Change:
             console.note(f"done: {self.sentence(done)}")
         elif agreed is None:
             console.note(f"nothing done; with --yes: {sentence}")
+        elif self.show is None and self.nothing(plan):
+            console.note(f"nothing to do: {sentence}")
         failures = self.failures(done)
         for sentence in failures:
             console.note(style(sentence, "yellow"))

@@ -80,7 +80,7 @@ class Run(DataVerb):
         session = self.session()
         began = session.clock.monotonic()
         # Loaded when used, as all that runs the stack.
-        from micro.commands.up import Screen  # noqa: PLC0415 - as said above
+        from micro.commands.up import Screen, forks_for  # noqa: PLC0415 - as said above
         from micro.runtime.settings import Choice  # noqa: PLC0415 - as said above
         from micro.runtime.up import UpOptions, up  # noqa: PLC0415 - as said above
 
@@ -91,16 +91,18 @@ class Run(DataVerb):
             raise profile.place("runner").error(
                 'must be "multi" to run an instance by itself; try --profile prod'
             )
-        options = UpOptions(
-            choice=choice,
-            reload=False,
-            colour=console.err_color,
-            began=began,
-            read=session.read_config,
-            tell=lambda text: console.note(style(text, "dim")),
-        )
         try:
-            up(session.config, profile, observer=Screen(console, json=self.json), options=options)
+            with forks_for(profile) as forks:
+                options = UpOptions(
+                    choice=choice,
+                    reload=False,
+                    colour=console.err_color,
+                    began=began,
+                    read=session.read_config,
+                    tell=lambda text: console.note(style(text, "dim")),
+                    forks=forks,
+                )
+                up(session.config, profile, observer=Screen(console, json=self.json), options=options)
         except StackRunning as error:
             raise UsageError(
                 f"a stack runs in this folder; for more instances: micro scale {self.service}=N"

@@ -23,7 +23,8 @@ app = flat()
 class Down(Verb):
     """Stop the running stack.
 
-    Requests and events in hand are finished first. Returns when the process is gone.
+    Requests and events in hand are finished first. Returns when the process is gone. One that is being started is
+    stopped as soon as it is up.
 
     Example: micro down
     """
@@ -38,9 +39,8 @@ class Down(Verb):
 
     def run(self, console: Console) -> int | None:
         session = self.session()
-        try:
-            stack = session.running()
-        except StackNotRunning:
+        stack = asyncio.run(session.wait_until_up(self.timeout))
+        if stack is None:
             console.note("nothing to stop: no stack is running here")
             return None
         stack.ask("stop", {})

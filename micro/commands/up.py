@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from micro.commands.render import access_line, event_line, span, state
@@ -15,9 +15,13 @@ from micro.errors import MicroError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from micro.console import Console
+    from micro.profile import Profile
     from micro.runtime.detach import Announcement
+    from micro.runtime.forks import Forks
     from micro.runtime.report import Report
     from micro.runtime.session import Session
 
@@ -57,7 +61,7 @@ class Up(DataVerb):
         from micro.runtime.detach import detach  # noqa: PLC0415 - loaded when used
         from micro.runtime.report import Report  # noqa: PLC0415 - loaded when used
 
-        report = detach(self._again(session), environ=session.environ, log=session.state / "logs" / "up.log")
+        report = detach(self._again(session), environ=session.environ, log=_output(session))
         Screen(console, json=self.json).ready(Report.from_dict(report))
 
     def _again(self, session: Session) -> list[str]:
@@ -72,28 +76,42 @@ class Up(DataVerb):
     def _run_here(self, session: Session, console: Console) -> None:
         began = session.clock.monotonic()  # what is loaded next is most of what a start takes
         from micro.runtime.detach import Announcement  # noqa: PLC0415 - loaded when used, as all that runs the stack
-        from micro.runtime.settings import Choice  # noqa: PLC0415 - as above
-        from micro.runtime.up import UpOptions, up  # noqa: PLC0415 - as above
 
         announcement = Announcement(os.environ)
         try:
-            profile = session.local_profile() if self.infra else session.runnable_profile
-            options = UpOptions(
-                choice=Choice(names=self.services, depends=not self.no_deps),
-                reload=profile.name == "dev" if self.reload is None else self.reload,
-                console=not announcement.awaited,  # nobody looks: the services' own logs have it all
-                colour=console.err_color,
-                began=began,
-                read=session.read_config,
-                migrate=self.migrate,
-                infra=self.infra,
-                tell=lambda text: console.note(style(text, "dim")),
-            )
-            screen = Screen(console, session=session, announcement=announcement, json=self.json)
-            up(session.config, profile, observer=screen, options=options, clock=session.clock)
+            profile = session.local_profile() if self.infra else session.profile
+            with forks_for(profile) as forks:
+                from micro.runtime.settings import Choice  # noqa: PLC0415 - as above
+                from micro.runtime.up import UpOptions, up  # noqa: PLC0415 - as above
+
+                options = UpOptions(
+                    choice=Choice(names=self.services, depends=not self.no_deps),
+                    reload=profile.name == "dev" if self.reload is None else self.reload,
+                    console=not announcement.awaited,  # nobody looks: the services' own logs have it all
+                    colour=console.err_color,
+                    output=_output(session) if announcement.awaited else None,
+                    began=began,
+                    read=session.read_config,
+                    migrate=self.migrate,
+                    infra=self.infra,
+                    tell=lambda text: console.note(style(text, "dim")),
+                    forks=forks,
+                )
+                profile = profile if self.infra else session.runnable_profile
+                screen = Screen(console, session=session, announcement=announcement, json=self.json)
+                up(session.config, profile, observer=screen, options=options, clock=session.clock)
         except MicroError as error:
             announcement.failed(str(error))
             raise
+
+
+def forks_for(profile: Profile) -> AbstractContextManager[Forks | None]:
+    """What forks processes, where there will be some: it loads what they need while this process loads its own."""
+    if profile.runner != "multi":
+        return nullcontext()
+    from micro.runtime.forks import Forks  # noqa: PLC0415 - for such profiles only
+
+    return Forks.of(profile)
 
 
 class Screen:
@@ -157,6 +175,11 @@ class Screen:
     def _note(self, text: str) -> None:
         with suppress(OutputClosed):
             self._console.note(text)
+
+
+def _output(session: Session) -> Path:
+    """Where a detached stack's output goes."""
+    return session.state / "logs" / "up.log"
 
 
 def report_lines(report: Report) -> Iterator[str]:

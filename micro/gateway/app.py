@@ -12,8 +12,10 @@ from micro.gateway.exchange import Answer
 from micro.gateway.http import TELLS_OF_LEAVING, HttpFlow, TellingHttpFlow
 from micro.gateway.parts import Parts
 from micro.gateway.plan import Plan
+from micro.gateway.policies.cors import CrossOrigin
 from micro.gateway.policies.shedding import InHand
 from micro.gateway.record import Recorder
+from micro.gateway.refusals import UNREADABLE
 from micro.gateway.websocket import WebSocketFlow
 from micro.telemetry.metrics import Metrics
 from micro.web.lifespan import answer_lifespan
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from micro.clock import Clock
     from micro.gateway.exchange import Exchange
     from micro.gateway.flow import Flow
+    from micro.gateway.headers import Pair
     from micro.gateway.pipeline import Verdict
     from micro.gateway.transit import Transit
     from micro.gateway.upstream.ports import Receive, Send, Upstream
@@ -110,6 +113,15 @@ class Gateway:
             await flow.run(verdict if decided else _adopted(flow, exchange, verdict))  # type: ignore[arg-type] # as told
 
         return app
+
+    def unread(self, headers: Sequence[Pair]) -> list[Pair]:
+        """What a refusal says besides, of a request that can't be read; `headers`: as much of its header as came."""
+        origins = [value for name, value in headers if name == b"origin"]
+        fields = [UNREADABLE]
+        for policy in self.plan.global_policies:
+            if isinstance(policy, CrossOrigin):
+                fields += policy.verdict(origins[0] if len(origins) == 1 else None)
+        return fields
 
     def reconfigure(self, spec: GatewaySpec, upstreams: Mapping[str, Upstream] | None = None) -> None:
         """Put another specification in force, all of it or, raising `ConfigurationError`, nothing of it.

@@ -77,62 +77,6 @@ class Wheel:
                     _fire(timed)
 
 
-class Deadline:
-    """One deadline after the other, as requests on a connection have them, at the cost of a few comparisons.
-
-    Its entry in the wheel stays where it is while the deadline moves to later or is cleared; when the entry comes up, it
-    follows. To set: write `timed` and `moment`, and `if moment < armed: arm()`. To clear: `clear`.
-    """
-
-    __slots__ = ("_slot", "_wheel", "armed", "moment", "timed")
-
-    def __init__(self, wheel: Wheel) -> None:
-        self._wheel = wheel
-        self._slot: Slot | None = None
-        self.timed: Timed | None = None
-        """Whom to tell."""
-        self.moment = NEVER
-        """When."""
-        self.armed = NEVER
-        """When the wheel looks here next."""
-
-    def set(self, timed: Timed, moment: float) -> None:
-        """Call `timed.due()` soon after `moment`, unless something else is set, or it is cleared, before."""
-        self.timed, self.moment = timed, moment
-        if moment < self.armed:
-            self.arm()
-
-    def arm(self) -> None:
-        """See that the wheel looks here in time."""
-        if self._slot is not None:
-            self._slot.discard(self)
-        self.armed = self.moment
-        self._slot = self._wheel.add(self, self.moment)
-
-    def clear(self) -> None:
-        """Tell nobody."""
-        self.timed, self.moment = None, NEVER
-
-    def close(self) -> None:
-        """Leave the wheel."""
-        self.clear()
-        if self._slot is not None:
-            self._slot.discard(self)
-            self._slot, self.armed = None, NEVER
-
-    def due(self) -> None:
-        """See `Timed.due`."""
-        self._slot, self.armed = None, NEVER
-        timed = self.timed
-        if timed is None:
-            return
-        if self._wheel.clock.monotonic() < self.moment:
-            self.arm()
-        else:
-            self.clear()
-            timed.due()
-
-
 def _fire(timed: Timed) -> None:
     try:
         timed.due()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from micro.gateway.headers import Known, read
+from micro.gateway.headers import read
+from micro.gateway.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +37,12 @@ class Exchange:
 
     __slots__ = (
         "answer",
+        "began",
         "body_limit",
         "breaker",
         "client",
         "correlation_id",
+        "ended",
         "error",
         "fields",
         "form",
@@ -106,7 +109,7 @@ class Exchange:
     correlation_id: str
     ids: tuple[Pair, ...]
     """Both ids as fields, for upstream and client."""
-    traceparent: str
+    traceparent: bytes
     """Of this leg: the client's trace with a span of the gateway's own."""
     form: bytes
     """The form of the path that routes are matched on. See `paths`."""
@@ -128,6 +131,8 @@ class Exchange:
 
     instance: str
     """Address of the instance that was chosen last; empty where there is only the app."""
+    began: float
+    """When the request was sent, the last time: `started`, where nothing had to be waited for."""
     tries: int
     """How often the request was sent."""
     upstream_seconds: float
@@ -141,6 +146,8 @@ class Exchange:
     """Bytes of the answer's body so far."""
     error: str
     """The RFC 9209 error type, where the gateway answers in the upstream's place."""
+    ended: float
+    """The clock's monotonic time when it had ended: for `on_end`."""
 
     def __init__(
         self,

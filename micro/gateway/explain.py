@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from micro.formats import METHODS
 from micro.gateway.exchange import Answer, Exchange
 from micro.units import format_rate
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from micro.gateway.pipeline import Pipeline, Policy
     from micro.gateway.plan import Plan
     from micro.gateway_spec import GatewaySpec, Route
+
+_ENDED_HERE = frozenset({"CONNECT", "TRACE"})
+"""Methods that the gateway knows, and refuses."""
 
 
 def table(plan: Plan) -> list[dict[str, Any]]:
@@ -33,6 +37,13 @@ def explain(plan: Plan, method: str, path: str, *, headers: Sequence[tuple[str, 
     """
     exchange = _exchange(plan, method.upper(), path, headers)
     met = {"method": exchange.method, "path": path}
+    if exchange.method not in METHODS | _ENDED_HERE:  # the server in front takes no request with such a one
+        return met | {
+            "outcome": "refused",
+            "status": 501,
+            "reason": "This method is not known here.",
+            "policies": [],
+        }
     before = [told(policy) for policy in plan.global_policies]
     for policy, check in zip(
         (policy for policy in plan.global_policies if hasattr(policy, "on_request")), plan.entry, strict=True

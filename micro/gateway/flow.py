@@ -39,6 +39,8 @@ NOTHING_SENT, BEGUN, COMPLETE = range(3)
 # Why the application's messages don't matter any more.
 CLIENT_GONE, CLIENT_SLOW, TIMED_OUT, TOO_LARGE, SPOILED = range(1, 6)
 
+_ADOPTED = tuple(name for name in Exchange.__slots__ if name != "scope")
+
 
 class Unasked:
     """The class of `UNASKED`, which stands for no verdict yet."""
@@ -100,9 +102,10 @@ class Flow(Exchange):
 
     def adopt(self, exchange: Exchange) -> None:
         """Go on with an exchange that another adapter has admitted, by the same plan."""
-        for name in Exchange.__slots__:
-            if name != "scope" and hasattr(exchange, name):
-                setattr(self, name, getattr(exchange, name))
+        for name in _ADOPTED:
+            value = getattr(exchange, name, UNASKED)
+            if value is not UNASKED:
+                setattr(self, name, value)
 
     async def run(self, verdict: Verdict | Unasked = UNASKED) -> None:
         """Answer. `verdict` is the plan's, where that was asked before.

@@ -6,7 +6,7 @@ Names are lower case, as ASGI gives them. Duplicates and their order are kept; f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from micro.web.fields import IDENTITY, PEER, spellings
 
@@ -100,25 +100,6 @@ def read(headers: Sequence[Pair]) -> tuple[dict[bytes, bytes], Sequence[Pair]]:
     kept = [pair for pair in headers if pair[0] not in dropped]
     connection = found.get(b"connection")
     return found, kept if connection is None else without_named(kept, connection)
-
-
-_NAMING = frozenset({b"traceparent", b"tracestate", b"x-correlation-id", b"x-request-id"})
-"""What a request may be called by."""
-
-
-class Known:
-    """A header that a client sends with every request on its connection: what `read` makes of it, kept for the next one."""
-
-    __slots__ = ("found", "kept", "nameless", "sent", "usual")
-
-    def __init__(self, headers: Sequence[Pair]) -> None:
-        self.found, self.kept = read(headers)
-        self.usual = b"host" in self.found and b"tracestate" not in self.found
-        """Whether an upstream gets the same of it each time."""
-        self.nameless = _NAMING.isdisjoint(self.found)
-        """Whether it has neither an id nor a trace."""
-        self.sent: Any = None
-        """What an upstream was sent of it: see `request.known_head`."""
 
 
 def _joined(fields: Sequence[Pair], name: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from micro.gateway.exchange import Exchange
 from micro.gateway.guard import own_answer
-from micro.gateway.headers import Known
+from micro.gateway.known import Known
 from micro.web.server.answer import CLOSE_FIELD, WITHOUT_BODY, render
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from micro.gateway.plan import Plan
     from micro.gateway.protocol import GatewayProtocol
     from micro.gateway.upstream.direct import Leg
-    from micro.web.server.head import HeadReader
+    from micro.web.server.head import Head
 
 # How far the answer is. `HEADED`: its head is here, and nothing of it was sent.
 NOTHING, HEADED, BEGUN, TUNNEL, OVER = range(5)
@@ -27,17 +27,30 @@ _begin = Exchange.__init__
 """By a name of its own: `super` costs as much as what it calls."""
 
 
+class Arrival:
+    """How far the body of a request is on its way in."""
+
+    __slots__ = ("choked", "early", "expects", "whole")
+
+    def __init__(self, *, expects: bool) -> None:
+        self.expects = expects
+        """Whether the client waits for `100 Continue`."""
+        self.whole = False
+        """Whether it has come to its end."""
+        self.early: list[bytes] = []
+        """What came before the upstream was chosen."""
+        self.choked = False
+        """Whether the upstream takes no more of it for now."""
+
+
 class Passage(Exchange):
     """An exchange on a client's connection."""
 
     __slots__ = (
-        "_announced",
-        "_choked",
+        "_arrival",
         "_chunked",
         "_connection",
         "_deciding",
-        "_early",
-        "_expects",
         "_filters",
         "_keep",
         "_left",
@@ -45,11 +58,12 @@ class Passage(Exchange):
         "_mute",
         "_out",
         "_progress",
-        "_whole",
         "plan",
     )
 
     # Set by the head of the answer, before a piece of its body comes.
+    _out: list[bytes]
+    """What waits to be sent."""
     _filters: Sequence[BodyFilter]
     _left: int
     """Bytes of the answer's body to come."""
@@ -59,7 +73,7 @@ class Passage(Exchange):
     _keep: bool
     """Whether the connection can be used again."""
 
-    def __init__(self, connection: GatewayProtocol, plan: Plan, head: HeadReader) -> None:
+    def __init__(self, connection: GatewayProtocol, plan: Plan, head: Head) -> None:
         fields = head.fields
         if fields.extra is None:
             fields.extra = Known(fields.headers)
@@ -69,23 +83,15 @@ class Passage(Exchange):
         self.scheme = connection.scheme
         self.peer = connection.peer
         monotonic = plan.monotonic  # a callable kept in a slot is called faster by a name
-        self.started = monotonic()
+        self.started = self.began = monotonic()
         self._connection = connection
         self.plan = plan
         self._leg: Leg | None = None
         self._deciding: Task[None] | None = None
         """Where policies have to wait before they know."""
         self._progress = NOTHING
-        self._out: list[bytes] = []
-        self._expects = fields.expects
-        self._announced = fields.length != 0
-        """Whether the request has a body."""
-        self._whole = not self._announced
-        """Whether it has come to its end."""
-        self._early: list[bytes] | None = None
-        """What came of it before the upstream was chosen."""
-        self._choked = False
-        """Whether the upstream takes no more of it for now."""
+        self._arrival = Arrival(expects=fields.expects) if fields.length else None
+        """The request's body, where it has one."""
 
     @property
     def over(self) -> bool:
@@ -102,13 +108,14 @@ class Passage(Exchange):
         if self.status not in WITHOUT_BODY:
             fields.append((b"content-length", b"%d" % len(body)))
         self.fields = fields
+        self._out = []
         if self.method != "HEAD":
             self._out.append(body)
             self.sent = len(body)
         self._put_head()
         self._connection.transport.write(b"".join(self._out))
         self._finish()
-        self._connection.done(keep=self._keep)
+        self._connection.done(self._keep)
 
     def _put_head(self) -> None:
         """Put the head in front of what is to be sent."""
@@ -141,7 +148,6 @@ class Passage(Exchange):
     def _finish(self) -> None:
         """Whatever happened, leave nothing behind, and a record of it."""
         self._progress = OVER
-        self._connection.deadline.clear()
         self._leg = None
         self.plan.recorder.record(self, self.plan.ends)
 

@@ -11,7 +11,7 @@ preflight; the route; size limit, limits per address, authentication, authorizat
 path and header, policies of the user's own; the upstream. Answers pass the policies the other way round.
 
 A policy whose `on_request` reads nothing but the request's head may say so by an attribute `by_head`. It must write
-nothing into the exchange either (but for the ones here, whose writing `Way` repeats); a head that it has let pass once is
+nothing into the exchange either (but for the ones here, whose writing `known.Way` repeats); a head that it has let pass once is
 not shown to it again. Likewise, of `on_response`: `steady` says that it makes the same of the same answer for the same
 policies and scheme, and asks for no filter; `adds` that it does nothing but append to the answer's fields, whatever is
 among them. The class itself has to say so; what a class that it stems from says doesn't count.
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from micro.gateway.exchange import Exchange
-    from micro.gateway.plan import Plan
     from micro.gateway.upstream.direct import DirectUpstream
     from micro.gateway.upstream.ports import Upstream
 
@@ -51,20 +50,6 @@ class BodyFilter(Protocol):
     def end(self) -> bytes:
         """What to send last."""
         ...
-
-
-class Way:
-    """What the policies that read a request's head alone, and the routes, have found for one head under one plan."""
-
-    __slots__ = ("body_limit", "form", "pipeline", "plan", "via")
-
-    def __init__(self, exchange: Exchange, pipeline: Pipeline, plan: Plan) -> None:
-        """`exchange` has passed all of `plan`."""
-        self.plan = plan
-        self.pipeline = pipeline
-        self.form = exchange.form
-        self.via = exchange.via
-        self.body_limit = exchange.body_limit
 
 
 class Pipeline:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from micro.gateway.deadlines import Deadline
+from micro.gateway.deadlines import NEVER
 from micro.gateway.exchange import Answer
-from micro.gateway.pipeline import Way
+from micro.gateway.known import Way
 from micro.gateway.transit import Transit
 from micro.web.server.cycle import Cycle
 from micro.web.server.protocol import HttpProtocol
@@ -14,8 +14,9 @@ from micro.web.server.websocket import hand_over
 
 if TYPE_CHECKING:
     from micro.gateway.app import Gateway
+    from micro.gateway.deadlines import Slot
     from micro.gateway.pipeline import Verdict
-    from micro.web.server.head import HeadReader
+    from micro.web.server.head import Head
     from micro.web.server.port import Port
 
 
@@ -24,48 +25,70 @@ class GatewayProtocol(HttpProtocol):
     no policy sees it twice.
     """
 
-    __slots__ = ("_gateway", "deadline")
+    __slots__ = ("_gateway", "_slot", "armed")
 
     def __init__(self, port: Port, gateway: Gateway) -> None:
         super().__init__(port)
         self._gateway = gateway
-        self.deadline = Deadline(gateway.plan.wheel)
-        """Of the request in hand."""
+        self._slot: Slot | None = None
+        self.armed = NEVER
+        """When the wheel looks here next; never later than the deadline of the request in hand."""
 
-    def begin(self, head: HeadReader) -> None:
-        """See `HttpProtocol.begin`."""
+    def begin(self, head: Head, *, again: bool = False) -> None:
+        """See `HttpProtocol.begin`. `again`: it may come once more."""
         plan = self._gateway.plan
         if not plan.short:
             super().begin(head)
             return
-        transit = Transit(self, plan, head)
-        self.turn = transit
-        fields = head.fields
-        way = fields.way
-        if way is None or way.plan is not plan:
-            verdict = transit.admitted()
-            pipeline = transit.pipeline
-            if verdict is None and fields.head and pipeline is not None and transit.method != "OPTIONS":
-                fields.way = Way(transit, pipeline, plan)
-        else:
-            verdict = transit.admitted(way)
-            pipeline = transit.pipeline
+        self.turn = transit = Transit(self, plan, head)
+        verdict = transit.admitted()
+        pipeline = transit.pipeline
         direct = pipeline is not None and pipeline.direct is not None
-        if verdict is None and direct:
-            transit.start()
-        elif isinstance(verdict, Answer):
-            transit.give(verdict)
-        elif verdict is not None and direct:
-            transit.wait(verdict)
+        if direct and pipeline is not None and again and verdict is None and head.method != "OPTIONS":
+            head.way = Way(transit, pipeline, plan)
+        if direct or isinstance(verdict, Answer):
+            transit.go_on(verdict)
         else:
             self._pass_on(transit, verdict, head)
+
+    def repeat(self, head: Head) -> None:
+        """See `HttpProtocol.repeat`."""
+        plan, way = self._gateway.plan, head.way
+        if way is None or way.plan is not plan:
+            self.begin(head, again=True)
+            return
+        self.turn = transit = Transit(self, plan, head)
+        transit.follow(way)
+
+    def arm(self, moment: float) -> None:
+        """Look at the deadline of the request in hand at `moment`, which is earlier than `armed`.
+
+        The entry in the wheel stays where it is when that request is over: so there is one for many requests.
+        """
+        if self._slot is not None:
+            self._slot.discard(self)
+        self.armed = moment
+        self._slot = self._gateway.plan.wheel.add(self, moment)
+
+    def due(self) -> None:
+        """See `Timed.due`."""
+        self._slot, self.armed = None, NEVER
+        turn = self.turn
+        if isinstance(turn, Transit):
+            deadline = turn.deadline()
+            if deadline <= turn.plan.clock.monotonic():
+                turn.due()
+            elif deadline != NEVER:
+                self.arm(deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `Connection.connection_lost`."""
         super().connection_lost(exc)
-        self.deadline.close()
+        if self._slot is not None:
+            self._slot.discard(self)
+            self._slot, self.armed = None, NEVER
 
-    def _pass_on(self, transit: Transit, verdict: Verdict, head: HeadReader) -> None:
+    def _pass_on(self, transit: Transit, verdict: Verdict, head: Head) -> None:
         """Let the ASGI application go on with it."""
         app = self._gateway.resume(transit, verdict)
         self.turn = None

@@ -89,8 +89,8 @@ class Recorder:
 
         `ends` are the hooks of the plan, for an exchange that found no route.
         """
-        monotonic = self._monotonic
-        now = monotonic()
+        monotonic = self._monotonic  # a callable kept in a slot is called faster by a name
+        now = exchange.ended = monotonic()
         seconds = now - exchange.started
         self._ended += 1
         pipeline = exchange.pipeline
@@ -106,7 +106,7 @@ class Recorder:
         if self.log is not None:
             if now >= self._stale:
                 self._moment, self._stale = self._clock.now(), now + _FRESH
-            self._write(self.log, exchange, upstream, seconds=seconds)
+            self._write(self.log, exchange, upstream)
         key = (upstream, exchange.method, exchange.status)
         requests, spans, received, sent = self._series.get(key) or self._look_up(key)
         requests.amount += 1.0
@@ -118,7 +118,7 @@ class Recorder:
         if exchange.error:
             self._count_error((upstream, exchange.status, exchange.error))
 
-    def _write(self, log: AccessLog, exchange: Exchange, upstream: str, *, seconds: float) -> None:
+    def _write(self, log: AccessLog, exchange: Exchange, upstream: str) -> None:
         """Everything by its place: a record is made in a fifth of the time that names would take."""
         identity, waited = exchange.identity, exchange.upstream_seconds
         log.write(
@@ -129,9 +129,9 @@ class Recorder:
                 exchange.method,
                 exchange.path.decode("latin-1"),
                 exchange.status,
-                int(seconds * 1_000_000) / 1000,
+                (exchange.ended - exchange.started) * 1_000_000.0 // 1.0 / 1000.0,
                 "gateway",
-                exchange.traceparent[3:35],
+                exchange.traceparent[3:35].decode("ascii"),
                 exchange.client,
                 exchange.sent,
                 upstream,
@@ -139,7 +139,7 @@ class Recorder:
                 exchange.error,
                 exchange.instance,
                 exchange.tries,
-                int(waited * 1_000_000) / 1000 if waited else None,
+                waited * 1_000_000.0 // 1.0 / 1000.0 if waited else None,
                 "" if identity is None else identity.subject,
             )
         )

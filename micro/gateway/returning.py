@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from micro.gateway.deadlines import NEVER
 from micro.gateway.guard import check_head, filtered, released
+from micro.gateway.known import Rendered
 from micro.gateway.passage import HEADED, NOTHING, OVER, TUNNEL, Passage
 from micro.gateway.pipeline import release
 from micro.gateway.refusals import INTERNAL, fail
 from micro.web.server.answer import CHUNKED_FIELD, CLOSE_FIELD, LAST_CHUNK, WITHOUT_BODY, chunk, render
+from micro.web.server.connection import HELD
 
 if TYPE_CHECKING:
-    from micro.gateway.exchange import Exchange
     from micro.gateway.headers import Pair
     from micro.gateway.pipeline import Pipeline
     from micro.gateway.upstream.answer import KnownAnswer
@@ -25,25 +25,6 @@ UNKNOWN = -1
 _CONTINUE, _SWITCHING = 100, 101
 _PAIR = b": ".join
 _UPGRADE = ((b"connection", b"Upgrade"), (b"upgrade", b"websocket"))
-
-
-class Rendered:
-    """The head of an answer as far as it is the same for every request: the status line, the instance's own fields, what
-    steady policies add to them, and the server's own."""
-
-    __slots__ = ("front", "pipeline", "scheme", "stamp", "tail")
-
-    def __init__(self, exchange: Exchange, stamp: object, tail: bytes) -> None:
-        """`exchange` has an answer that no policy has seen. `stamp` is what `tail` was made of.
-
-        It serves for the same pipeline, scheme and stamp.
-        """
-        self.pipeline, self.scheme, self.stamp = exchange.pipeline, exchange.scheme, stamp
-        assert exchange.pipeline is not None  # or the policies would be others
-        for hook in exchange.pipeline.steady:
-            hook(exchange)
-        self.front = render(exchange.status, exchange.fields[:-1], _PAIR(exchange.fields[-1]))
-        self.tail = tail
 
 
 class Returning(Passage):
@@ -58,13 +39,7 @@ class Returning(Passage):
 
     def head(self, status: int, fields: list[Pair], length: int | None, *, body: bytes | None = None) -> None:
         """See `Downstream.head`."""
-        if status < 200:
-            self._interim(status, fields)
-            return
-        if self._progress != NOTHING:
-            return
-        self.status, self.fields = status, fields
-        pipeline, answer = self.pipeline, self.answer
+        answer, pipeline = self.answer, self.pipeline
         if (
             body
             and answer is not None
@@ -74,6 +49,13 @@ class Returning(Passage):
         ):
             self._give_known(answer, pipeline, body)
             return
+        if status < 200:
+            self._interim(status, fields)
+            return
+        if self._progress != NOTHING:
+            return
+        self.status = status
+        self.fields = fields.copy()
         try:
             filters = release(self.plan.responses if pipeline is None else pipeline.responses, self)
         except Exception as error:  # noqa: BLE001 # whatever a policy raises has one answer
@@ -89,7 +71,7 @@ class Returning(Passage):
         if filters or status in WITHOUT_BODY:
             self._left = UNKNOWN
             self.fields = [pair for pair in self.fields if pair[0] != b"content-length"]
-        self._progress = HEADED
+        self._progress, self._out = HEADED, []
         if body is None:
             self._connection.port.later(self)
             return
@@ -129,7 +111,7 @@ class Returning(Passage):
             return
         if progress == TUNNEL:
             self._finish()
-            self._connection.done(keep=False)
+            self._connection.done(False)
             return
         if self._filters and not self._mute and not self._end_filters():
             return
@@ -148,7 +130,7 @@ class Returning(Passage):
         if out:
             self._connection.transport.write(out[0] if len(out) == 1 else b"".join(out))
         self._finish()
-        self._connection.done(keep=self._keep)
+        self._connection.done(self._keep)
 
     def fail(self, error: UpstreamError) -> None:
         """See `Downstream.fail`."""
@@ -183,37 +165,35 @@ class Returning(Passage):
         keep = connection.reusable()
         if not keep:
             fields.append(CLOSE_FIELD)
-        self._send_whole(render(self.status, fields, connection.port.tail()), body, keep=keep)
+        connection.transport.write(render(self.status, fields, connection.port.tail()) + body)
+        self.sent = len(body)
+        self._finish()
+        connection.done(keep)
 
     def _give_known(self, answer: KnownAnswer, pipeline: Pipeline, body: bytes) -> None:
         """The same with a head that the instance has sent before: what is the same in ours is rendered once."""
-        connection = self._connection
+        connection, plan = self._connection, self.plan
         stamp, rendered = connection.port.state.default_headers, answer.extra
+        self.status = answer.status
         if (
             rendered is None
             or rendered.pipeline is not pipeline
             or rendered.stamp is not stamp
             or rendered.scheme is not self.scheme
         ):
-            rendered = answer.extra = Rendered(self, stamp, connection.port.tail())
+            self.fields = answer.fields.copy()
+            rendered = answer.extra = Rendered(self, pipeline, stamp=stamp, tail=connection.port.tail())
         self.fields = fields = []
         for add in pipeline.adding or ():
             add(self)
-        keep = connection.reusable()
+        keep = connection.keep_alive if connection.mode == HELD else connection.reusable()
         if not keep:
             fields.append(CLOSE_FIELD)
-        self._send_whole(b"\r\n".join([rendered.front, *map(_PAIR, fields), rendered.tail]), body, keep=keep)
-
-    def _send_whole(self, head: bytes, body: bytes, *, keep: bool) -> None:
-        connection, plan = self._connection, self.plan
-        connection.transport.write(head + body)
+        connection.transport.write(b"\r\n".join([rendered.front, *map(_PAIR, fields), rendered.tail + body]))
         self.sent = len(body)
-        self._progress = OVER
-        deadline = connection.deadline
-        deadline.timed, deadline.moment = None, NEVER  # as `clear` does
-        self._leg = None
+        self._progress, self._leg = OVER, None  # as `_finish` does, for no policy is asked any more
         plan.recorder.record(self, plan.ends)
-        connection.done(keep=keep)
+        connection.done(keep)
 
     def _interim(self, status: int, fields: list[Pair]) -> None:
         """An answer before the answer (RFC 9110 section 15.2)."""
@@ -223,16 +203,15 @@ class Returning(Passage):
             self._switch(fields)
             return
         if status == _CONTINUE:
-            if not self._expects:
+            if self._arrival is None or not self._arrival.expects:
                 return
-            self._expects = False
+            self._arrival.expects = False
         if self.version != "1.0":
             self._connection.transport.write(render(status, fields, b"\r\n"))
 
     def _switch(self, fields: list[Pair]) -> None:
         """The connection becomes a tunnel. Its handshake is the exchange; the deadline was for that."""
-        self._connection.deadline.clear()
-        self.status, self.fields = _SWITCHING, fields
+        self.status, self.fields = _SWITCHING, fields.copy()
         try:
             released(self, self.plan)
         except Exception as error:  # noqa: BLE001 # whatever a policy raises has one answer

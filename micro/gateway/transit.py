@@ -6,6 +6,7 @@ import logging
 from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
+from micro.gateway.deadlines import NEVER
 from micro.gateway.exchange import Answer
 from micro.gateway.flow import LEFT
 from micro.gateway.guard import settled, undecided
@@ -21,7 +22,9 @@ from micro.web.server.limits import HIGH_WATER
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from micro.gateway.pipeline import Verdict, Way
+    from micro.gateway.known import Way
+    from micro.gateway.passage import Arrival
+    from micro.gateway.pipeline import Verdict
     from micro.gateway.upstream.direct import Leg
 
 logger = logging.getLogger("micro.gateway")
@@ -34,27 +37,47 @@ class Transit(Returning):
 
     __slots__ = ()
 
-    def admitted(self, way: Way | None = None) -> Verdict:
-        """What the plan says. Raises nothing. `way` is what it said of the same head before."""
+    def admitted(self) -> Verdict:
+        """What the plan says. Raises nothing."""
         try:
-            if way is None:
-                return self.plan.admit(self)
-            self.plan.recorder.begun += 1
-            self.form, self.via, self.body_limit = way.form, way.via, way.body_limit
-            self.pipeline = pipeline = way.pipeline
+            return self.plan.admit(self)
+        except Exception as error:  # noqa: BLE001 # whatever a policy raises has one answer
+            return refuse_by(self, to_problem(error), kind=INTERNAL)
+
+    def follow(self, way: Way) -> None:
+        """Go the way of the same request before: what its head decides is decided."""
+        self.plan.recorder.begun += 1
+        self.form, self.via, self.body_limit = way.form, way.via, way.body_limit
+        self.pipeline = pipeline = way.pipeline
+        verdict: Verdict = None
+        try:
             for check in pipeline.asked:
                 verdict = check(self)
                 if verdict is not None:
-                    return going_on(verdict, check, pipeline.asked, self)
+                    verdict = going_on(verdict, check, pipeline.asked, self)
+                    break
         except Exception as error:  # noqa: BLE001 # whatever a policy raises has one answer
-            return refuse_by(self, to_problem(error), kind=INTERNAL)
-        return None
+            verdict = refuse_by(self, to_problem(error), kind=INTERNAL)
+        if verdict is None:
+            self._start()
+        else:
+            self.go_on(verdict)
 
-    def wait(self, verdict: Awaitable[Answer | None]) -> None:
+    def go_on(self, verdict: Verdict) -> None:
+        """The policies have said something: send the request on, answer it, or wait for them."""
+        if verdict is None:
+            self._start()
+        elif isinstance(verdict, Answer):
+            self.give(verdict)
+        else:
+            self._wait(verdict)
+
+    def _wait(self, verdict: Awaitable[Answer | None]) -> None:
         """Go on once a policy has decided, for which there is the time that the route gives the whole."""
-        pipeline, port = self.pipeline, self._connection.port
-        if pipeline is not None and pipeline.timeout:
-            self._connection.deadline.set(self, self.started + pipeline.timeout)
+        connection = self._connection
+        port, deadline = connection.port, self.deadline()
+        if deadline < connection.armed:
+            connection.arm(deadline)
         task = self._deciding = port.loop.create_task(self._decide(verdict))
         port.tasks.add(task)
         task.add_done_callback(port.tasks.discard)
@@ -62,7 +85,7 @@ class Transit(Returning):
     def drop(self, verdict: Verdict) -> None:
         """Somebody else has refused it, as malformed, after it was admitted."""
         if verdict is not None and not isinstance(verdict, Answer):
-            self.wait(verdict)
+            self._wait(verdict)
         self.status, self.error = 400, BAD_REQUEST
         self._abandon()
 
@@ -77,44 +100,40 @@ class Transit(Returning):
         self._deciding = None
         if self._progress != NOTHING:
             return
-        self._connection.deadline.clear()
         if answer is not None:
             self.give(answer)
+        elif self.received > self.body_limit:
+            self._overflow()
         else:
-            self.start()
+            self.began = self.plan.clock.monotonic()
+            self._start()
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """All policies have passed: send the request on."""
-        pipeline, connection = self.pipeline, self._connection
+        pipeline, connection, arrival = self.pipeline, self._connection, self._arrival
         assert pipeline is not None  # or the plan had refused it
         assert pipeline.direct is not None  # or the way would be another
-        if self.received > self.body_limit:
-            self._overflow()
-            return
-        if pipeline.timeout:
-            deadline = connection.deadline
-            deadline.timed = self
-            deadline.moment = moment = self.started + pipeline.timeout
-            if moment < deadline.armed:
-                deadline.arm()
-        leg = pipeline.direct.start(self, self, body=self._announced)
+        timeout = pipeline.timeout
+        if timeout and self.started + timeout < connection.armed:
+            connection.arm(self.started + timeout)
+        leg = pipeline.direct.start(self, self, body=arrival is not None)
         if self._progress == OVER:  # that was quick
             leg.cancel()
             return
         self._leg = leg
         if connection.blocked:  # by the answer before
             leg.pause()
-        if self._announced:
-            self._send_early(leg)
+        if arrival is not None:
+            self._send_early(leg, arrival)
 
-    def _send_early(self, leg: Leg) -> None:
-        early, self._early = self._early, None
-        if not self._choked:
+    def _send_early(self, leg: Leg, arrival: Arrival) -> None:
+        early, arrival.early = arrival.early, []
+        if not arrival.choked:
             self._connection.resume_body()
-        for data in early or ():
+        for data in early:
             if self._progress != OVER:
                 leg.feed(data)
-        if self._whole and self._progress != OVER:
+        if arrival.whole and self._progress != OVER:
             leg.end()
 
     def body(self, data: bytes) -> None:
@@ -126,29 +145,31 @@ class Transit(Returning):
             else:
                 self._leg.feed(data)
             return
-        if self._early is None:
-            self._early = []
-        self._early.append(data)
+        assert self._arrival is not None  # or there would be no body
+        self._arrival.early.append(data)
         if self.received > HIGH_WATER:
             self._connection.pause_body()
 
     def body_end(self) -> None:
         """See `Turn.body_end`."""
-        self._whole = True
+        if self._arrival is not None:
+            self._arrival.whole = True
         if self._leg is not None:
             self._leg.end()
         if self._progress == TUNNEL:  # it ends when one side does, and tells nothing more
             self._finish()
-            self._connection.done(keep=False)
+            self._connection.done(False)
 
     def pause(self) -> None:
         """See `Downstream.pause`."""
-        self._choked = True
+        if self._arrival is not None:
+            self._arrival.choked = True
         self._connection.pause_body()
 
     def resume(self) -> None:
         """See `Downstream.resume`."""
-        self._choked = False
+        if self._arrival is not None:
+            self._arrival.choked = False
         self._connection.resume_body()
 
     def lost(self) -> None:
@@ -178,8 +199,15 @@ class Transit(Returning):
             else:
                 self._leg.resume()
 
+    def deadline(self) -> float:
+        """Until when it may take: for ever, where the route has no limit, or it has become a tunnel."""
+        pipeline = self.pipeline
+        limited = pipeline is not None and pipeline.timeout and self._progress != TUNNEL
+        return self.started + pipeline.timeout if pipeline is not None and limited else NEVER
+
     def due(self) -> None:
-        """See `Timed.due`."""
+        """That is over."""
+        arrival = self._arrival
         if self._progress != NOTHING:
             if is_event_stream(self.fields):
                 return
@@ -188,7 +216,7 @@ class Transit(Returning):
             self._break_off()
         elif self._deciding is not None:
             self._refuse(undecided(self))
-        elif self._announced and not self._whole and not self._choked:
+        elif arrival is not None and not arrival.whole and not arrival.choked:
             self._refuse(refuse(self, 408, detail="The body did not arrive in time."))
         else:
             self._refuse(fail(self, "http_response_timeout"))

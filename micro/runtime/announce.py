@@ -41,8 +41,9 @@ _TYPES = {
 class Announcer:
     """Queues events about instances, the oldest dropped where too many wait; `run` publishes them."""
 
-    def __init__(self, bus: Bus, *, clock: Clock) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus | None, *, clock: Clock) -> None:
+        self.bus = bus
+        """Nothing, as long as nothing is to be published."""
         self._origin = Origin("micro", clock)
         self._waiting: deque[Message] = deque(maxlen=_MOST_WAITING)
         self._news = asyncio.Event()
@@ -76,6 +77,7 @@ class Announcer:
         if not messages:
             return
         try:
-            await self._bus.publish(messages)
+            assert self.bus is not None
+            await self.bus.publish(messages)
         except BusError as error:
             _log.warning("%d events about instances were not published: %s", len(messages), error)

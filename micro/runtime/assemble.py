@@ -5,14 +5,12 @@ The runner, the commands and the tests build through the same function; whatever
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from micro import registry
 from micro.bus.events import Events
 from micro.clock import SystemClock
-from micro.errors import MicroError
 from micro.gateway.app import Gateway
 from micro.gateway.deadlines import Wheel
 from micro.gateway.upstream.caller import LocalCaller
@@ -20,8 +18,8 @@ from micro.gateway.upstream.local import LocalUpstream
 from micro.ids import new_id
 from micro.load import load_stack
 from micro.runtime.announce import Announcer
+from micro.runtime.documents import Documents
 from micro.runtime.health import DEGRADED, HEALTHY, VERDICTS, HealthBoard
-from micro.runtime.inprocess import ask
 from micro.runtime.instance import Instance
 from micro.runtime.keys import StackKeys
 from micro.runtime.settings import ALL, Choice
@@ -55,8 +53,6 @@ if TYPE_CHECKING:
 
     Create = Callable[..., Any]
 
-_DOCUMENT_SECONDS = 5.0
-
 
 def assemble(
     config: Config,
@@ -77,7 +73,8 @@ def assemble(
     clock = clock or SystemClock()
     began = clock.now().timestamp()
     loaded = load_stack(chosen, services)
-    shared = _share(config, profile, stack=loaded.stack, clock=clock, create=create)
+    process = choice.instance or new_id(clock)
+    shared = _share(config, profile, stack=loaded.stack, process=process, clock=clock, create=create)
     hosted = _hosts(shared, loaded, create)
     announcer = Announcer(shared.bus, clock=shared.clock)
     wheel, metrics = Wheel(clock), Metrics()
@@ -115,7 +112,7 @@ def build_instance(shared: Shared, service: Service, store: Store | None) -> Ins
     clock = shared.clock
     events = None
     if store is not None:
-        events = Events(service, store=store, bus=shared.bus, clock=clock, owner=new_id(clock))
+        events = Events(service, store=store, bus=shared.bus, clock=clock, owner=shared.process)
     resources = Resources(
         name=service.name,
         clock=clock,
@@ -141,7 +138,9 @@ def build_instance(shared: Shared, service: Service, store: Store | None) -> Ins
     return instance
 
 
-def _share(config: Config, profile: Profile, *, stack: Stack, clock: Clock, create: Create) -> Shared:
+def _share(
+    config: Config, profile: Profile, *, stack: Stack, process: str, clock: Clock, create: Create
+) -> Shared:
     journal = None
     arguments: dict[str, Any] = {}
     if not registry.backend_class("bus", profile.bus).features.shared_by_processes:
@@ -165,6 +164,7 @@ def _share(config: Config, profile: Profile, *, stack: Stack, clock: Clock, crea
         verifier=_verifier(stack, keys, caller, clock=clock),
         hosts=Hosts(stack.gateway.hosts, more=stack.gateway.routed_hosts),
         metrics={member.name: Metrics() for member in stack.members},
+        process=process,
     )
 
 
@@ -239,7 +239,7 @@ def _gateway(
         clock=shared.clock,
         access_log=access_log,
         health=board.read,
-        documents=partial(_documents, shared.upstreams, board.verdicts),
+        documents=Documents(shared.upstreams, board.verdicts, clock=shared.clock).read,
         metrics=metrics,
         wheel=wheel,
         signer=shared.keys,
@@ -252,21 +252,3 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     """The app of a service that has none: handlers and workers only."""
     if scope["type"] == "http":
         await problem_response(Problem(404))(scope, receive, send)
-
-
-async def _documents(
-    upstreams: Mapping[str, LocalUpstream | NetworkUpstream], verdicts: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    """The OpenAPI document of each healthy service that gives one now."""
-    names = [name for name in upstreams if verdicts[name] == HEALTHY]
-    found = await asyncio.gather(*(_document(upstreams[name]) for name in names))
-    return {name: document for name, document in zip(names, found, strict=True) if document}
-
-
-async def _document(upstream: LocalUpstream | NetworkUpstream) -> dict[str, Any] | None:
-    try:
-        reply = await ask(upstream.call, "GET", "/openapi.json", timeout=_DOCUMENT_SECONDS)
-        document = reply.json() if reply.status == 200 else None
-    except (MicroError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from micro.errors import ConfigurationError
@@ -59,13 +58,15 @@ class Backing:
     def __init__(self, config: Config, profile: Profile, *, options: UpOptions, clock: Clock) -> None:
         self.profile = profile
         """Once opened, with the URLs of real servers."""
+        self.migrate = False
+        """Once opened, whether databases are to be made and brought up to date."""
         self._config = config
         self._options = options
         self._clock = clock
         self._local = Local(config.stack.state, clock=clock)
 
     async def open(self) -> None:
-        """Return when every server is there and may be relied on.
+        """Return when every server is there, and, where this process is to use them, may be relied on.
 
         Raises `UsageError` with a line for what can't, and `MicroError` where a local server does not start.
         """
@@ -74,18 +75,15 @@ class Backing:
             await self._local.borrow([server_for(port) for port in self.profile.local], options.tell)
         ours = "store" in self.profile.local and self._local.is_own("store")
         self.profile = locate(self.profile, self._config.stack.state, clock=self._clock)
-        preflight = Preflight(
-            self.profile,
-            load_stack(options.choice.of(self._config.stack)),
-            clock=self._clock,
-            migrate=options.migrate or options.infra or ours,
-        )
-        findings = await preflight.run()
+        self.migrate = options.migrate or options.infra or ours
+        if self.profile.runner == "multi":
+            return  # its runner has them asked by a process of its own, while others load their code
+        loaded = load_stack(options.choice.of(self._config.stack))
+        findings = await Preflight(self.profile, loaded, clock=self._clock, migrate=self.migrate).run()
         if error := refusal(findings):
             raise error
-        self.profile = replace(self.profile, durable=preflight.durable)
         for finding in findings:
-            options.tell(f"{finding.state}  {finding.check:<5}  {finding.detail}")
+            options.tell(finding.line)
 
     async def close(self) -> None:
         """Stop the servers that were borrowed, by this or by one that was killed. Idempotent."""
@@ -98,11 +96,15 @@ class Backing:
 @asynccontextmanager
 async def backed(
     config: Config, profile: Profile, *, options: UpOptions, clock: Clock, unless: asyncio.Event
-) -> AsyncIterator[Profile | None]:
-    """The profile to run with, its servers checked, for as long as the block lasts. Nothing where `unless` came first."""
+) -> AsyncIterator[tuple[Profile, bool] | None]:
+    """The profile to run with, and whether to migrate, with its servers there for as long as the block lasts.
+
+    Nothing where `unless` came first.
+    """
     backing = Backing(config, profile, options=options, clock=clock)
     try:
-        yield backing.profile if await completes(backing.open(), unless=unless) else None
+        opened = await completes(backing.open(), unless=unless)
+        yield (backing.profile, backing.migrate) if opened else None
     finally:
         await backing.close()
 

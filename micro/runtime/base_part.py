@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from micro.stack import Member, Stack
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
-_LINGER = 0.5
+LINGER = 0.5
 """Seconds for which a client that keeps a connection may still use it when an instance ends."""
 
 
@@ -47,7 +47,9 @@ class BasePart:
         self.verbs: Mapping[str, Answer] = {}
         self.clock: Clock = SystemClock()
         self.description = description
-        self.choice = Choice(names=description.names, depends=description.depends)
+        # Who comes back under a name has its partitions and buckets at once; so no two machines may have the same.
+        self.instance = f"{description.instance}.{_UNFIT.sub('-', socket.gethostname())}"
+        self.choice = Choice(names=description.names, depends=description.depends, instance=self.instance)
         self._system: System | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -61,30 +63,38 @@ class BasePart:
         """The configuration, as the supervisor has read it but for what was edited since. Raises `ConfigurationError`."""
         return read_config(Path(self.description.directory), os.environ, flags=self.description.flags)
 
-    def assemble(self, config: Config) -> None:
-        """Make `system` of the description's back ends and this configuration. Raises as `assemble` does."""
+    @property
+    def profile(self) -> Profile:
+        """With the description's back ends."""
         description = self.description
-        profile = Profile(
+        return Profile(
             name=description.profile,
             runner="multi",
             store=description.store,
             bus=description.bus,
             cache=description.cache,
         )
-        self._system = assemble(config, profile, clock=self.clock, choice=self.choice, create=self.create)
+
+    def assemble(self, config: Config) -> None:
+        """Make `system` of the description's back ends and this configuration. Raises as `assemble` does."""
+        self._system = assemble(
+            config, self.profile, clock=self.clock, choice=self.choice, create=self.create
+        )
 
     def create(self, port: registry.Port, url: str, **arguments: Any) -> Any:
         """A back end, as `micro.registry.create` makes it; a bus that keeps lists of its members is told who this one is."""
         if port == "bus" and registry.scheme_of(url) == "kafka":
-            # Who comes back under a name has its partitions at once; so no two machines may have the same.
-            host = _UNFIT.sub("-", socket.gethostname())
-            arguments["instance"] = f"{self.description.instance}.{host}"
+            arguments["instance"] = self.instance
         return registry.create(port, url, **arguments)
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run it until the end, again where it fails."""
         supervised = Supervised(name, work, clock=self.clock)
         self._tasks.append(asyncio.create_task(supervised.run(), name=name))
+
+    async def run(self) -> None:
+        """See `Part.run`."""
+        await asyncio.Event().wait()
 
     async def drain(self, grace: float) -> None:
         """See `Part.drain`."""
@@ -112,7 +122,7 @@ class ServingPart(BasePart):
         self.servers = Servers(clock=self.clock, spec=self.system.shared.stack.gateway)
         for sock in (start.public, start.private):
             if sock is not None:
-                self.servers.add(app, sock, gateway=gateway)
+                self.servers.add(app, sock, gateway=gateway, shared=sock is start.public)
 
     async def appear(self, start: Start) -> None:
         """Answer, and follow who else does."""
@@ -130,7 +140,7 @@ class ServingPart(BasePart):
         """See `Part.drain`."""
         if self._registration is not None:
             await self._registration.withdraw()
-        await self.servers.drain(grace, linger=_LINGER)
+        await self.servers.drain(grace, linger=LINGER)
 
     async def close(self) -> None:
         """See `Part.close`."""
@@ -169,7 +179,7 @@ def elsewhere(config: Config, facts: Mapping[str, Mapping[str, Any]], *, own: st
         if member.name == own or member.url is not None:
             return member
         routes = member.routes or tuple(facts.get(member.name, {}).get("routes", ()))
-        return replace(member, service=None, app=None, command=None, url=(), port=None, env={}, routes=routes)
+        return replace(member, service=None, app=None, url=(), port=None, env={}, routes=routes)
 
     return _with(config, members=tuple(map(moved, config.stack.members)))
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from micro.errors import CallError, ConfigurationError, MicroError
+from micro.runtime.conversation import Conversation
 from micro.runtime.health import HEALTHY, STARTING, UNHEALTHY
-from micro.runtime.lifeline import LifeLine
 from micro.runtime.output import Output
 from micro.runtime.process import Launch, Process
-from micro.runtime.program import described
 from micro.runtime.supervise import restart_wait
 from micro.telemetry.logs import MARK, service_logger
 
@@ -35,13 +34,15 @@ KILL_AFTER = 15.0
 START_LIMIT = 60.0
 """Seconds that an instance gets to load its code, and again to become ready."""
 SETTLED = 10.0
-"""Seconds for which an instance must have been ready for its next end to count as a first one."""
+"""Seconds for which an instance must have been ready for its end not to count as a failed start."""
 _LOOP = 3
 """Ends in a row of an instance that had not settled: a crash loop."""
 _LOOK = 2.0
 """Seconds between two questions about health."""
 _PATIENCE = 5.0
 """Seconds that a well process needs at most to answer one."""
+_SILENT = 6
+"""Questions about health in a row without an answer: it hangs, and is ended, to be started again."""
 _KILLED = 128 + 9
 
 
@@ -74,12 +75,12 @@ class Child:
         self._public = public
         self._logger = service_logger(description.service)
         self._output = Output(self._wrote, clock=self._clock)
-        self._process: Process | None = None
-        self._line: LifeLine | None = None
-        self._news: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._talk: Conversation | None = None
+        """With its process, from the moment that this is to run."""
+        self._looking: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._ready_at: float | None = None
+        self._opening = 0.0
         self._health = HEALTHY
         self._failures = 0
         self._last = ""
@@ -88,7 +89,7 @@ class Child:
     @property
     def pid(self) -> int | None:
         """Of its process, where it runs."""
-        return None if self._process is None else self._process.pid or None
+        return None if self._talk is None else self._talk.process.pid or None
 
     @property
     def url(self) -> str | None:
@@ -110,7 +111,7 @@ class Child:
             return self._health
         if self._failures >= _LOOP:
             return CRASH_LOOP
-        return STARTING if self._process is not None or not self._failures else UNHEALTHY
+        return STARTING if self._talk is not None or not self._failures else UNHEALTHY
 
     async def start(self) -> None:
         """Run it until it is ready. Raises as `spawn` and `begin` do."""
@@ -123,10 +124,11 @@ class Child:
         Raises `ConfigurationError` with the reason where it refuses or ends; nothing of it runs then.
         """
         self.began = self._clock.monotonic()
-        self._last = ""
-        ours, theirs = socket.socketpair()
-        self._news = asyncio.Queue()
-        self._line = LifeLine(ours, hear=lambda *news: self._news.put_nowait(news))
+        self._last, self.report, self._opening = "", {}, 0.0
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise MicroError(f"can't run {self.name}: {error.strerror}") from error
         held = [self._public.fileno()] if self._public is not None else []
         held += [] if self._house.lock is None else [self._house.lock]
         launch = Launch(
@@ -136,38 +138,56 @@ class Child:
             grace=KILL_AFTER,
             fds=(theirs.fileno(), *held),
         )
-        process = Process(launch, self._output)
+        process = Process(launch, self._output, forks=self._house.forks)
+        # Known from here on, so that whoever wants it ended finds it.
+        talk = self._talk = Conversation(self.name, ours, process, last=lambda: self._last)
         try:
-            await self._line.open()
+            await talk.open()
             await process.start()
-            self._process, self.last_pid = process, process.pid
+        except MicroError:
+            await self._gone(talk)
+            raise
         finally:
             theirs.close()
-            if self._process is None:
-                self._line.close()
-        self._tasks = [asyncio.create_task(self._line.run(), name=f"life line of {self.name}")]
+        self.last_pid = process.pid
+        talk.hold()
         self._house.changed(self, "spawned")
-        self._line.say("describe", **msgspec.to_builtins(self.description))
-        self.facts = (await self._told("built", "load its code"))["facts"]
+        talk.say("describe", **msgspec.to_builtins(self.description))
+        self.facts = (await self._told(talk, "built", "load its code"))["facts"]
+
+    async def open(self, facts: Mapping[str, Any]) -> None:
+        """Have it connect to what is no service of the stack, so that its start is a short one. Raises as `demand` does."""
+        began = self._clock.monotonic()
+        await self.demand("open", timeout=START_LIMIT, facts=facts)
+        self._opening = self._clock.monotonic() - began
+
+    async def demand(self, verb: str, *, timeout: float | None, **args: Any) -> dict[str, Any]:
+        """Ask what is part of its start. Raises `ConfigurationError` with the reason where it doesn't answer."""
+        assert self._talk is not None
+        return await self._talk.demand(verb, timeout=timeout, **args)
 
     async def begin(self) -> None:
         """Tell it to start, and wait until it is ready. Raises as `spawn` does."""
-        assert self._line is not None
+        talk = self._talk
+        assert talk is not None
         public = None if self._public is None else self._public.fileno()
-        self._line.say("start", **{**self._house.start(), "public": public})
-        told = await self._told("ready", "become ready")
-        self.port, self.seconds = told["port"], told["seconds"]
+        talk.say("start", **{**self._house.start(), "public": public})
+        told = await self._told(talk, "ready", "become ready")
+        self.port, self.seconds = told["port"], self._opening + told["seconds"]
         self._ready_at = self._clock.monotonic()
         self._health = HEALTHY
-        self._tasks.append(asyncio.create_task(self._look(), name=f"health of {self.name}"))
+        self._looking = asyncio.create_task(self._look(talk), name=f"health of {self.name}")
         self._house.changed(self, "started")
 
     async def run(self) -> None:
-        """Whenever it ends, start it again, a quarter of a second to half a minute later. Returns when it is stopped."""
+        """Whenever it ends, start it again. Returns when it is stopped.
+
+        At once where it had settled; else a quarter of a second to half a minute later, the longer the more often it ended.
+        """
         reason = await self._end()
         while not self._stopping.is_set():
-            wait = restart_wait(self._failures - 1, self._clock)
-            self._logger.error("%s; it starts again in %.1f s", reason, wait)
+            wait = restart_wait(self._failures - 1, self._clock) if self._failures else 0.0
+            self._logger.error("%s; it starts again%s", reason, f" in {wait:.1f} s" if wait else "")
             await self._clock.sleep(wait)
             if self._stopping.is_set():
                 return
@@ -176,106 +196,83 @@ class Child:
                 await self.start()
                 reason = await self._end()
             except MicroError as error:
+                self._failures += 1
                 reason = str(error)
 
-    async def ask(self, verb: str, *, timeout: float = _PATIENCE, **args: Any) -> dict[str, Any]:
+    async def ask(self, verb: str, *, timeout: float | None = _PATIENCE, **args: Any) -> dict[str, Any]:
         """What its part answers. Raises `CallError` where it doesn't, and the part's own `MicroError`."""
-        if self._line is None:
+        if self._talk is None:
             raise CallError(f"{self.name} does not run")
-        return await self._line.ask(verb, timeout=timeout, **args)
+        return await self._talk.ask(verb, timeout=timeout, **args)
 
     async def stop(self) -> None:
         """Have it drain and end, by SIGKILL where it takes too long. Idempotent."""
         self._stopping.set()
-        if (process := self._process) is not None:
-            process.stop()
-            if await process.ended() == _KILLED:
+        if (talk := self._talk) is not None:
+            talk.process.stop()
+            if await talk.process.ended() == _KILLED:
                 self._logger.warning("%s did not end within %g s and was killed", self.name, KILL_AFTER)
-            await self._gone(process)
+            await self._gone(talk)
 
     async def kill(self) -> None:
         """End it and its group at once. Idempotent."""
         self._stopping.set()
-        if (process := self._process) is not None:
-            process.kill()
-            await process.ended()
-            await self._gone(process)
+        if (talk := self._talk) is not None:
+            await self._discard(talk)
 
-    async def _told(self, what: str, to: str) -> dict[str, Any]:
-        """What it says next, which is `what`. Where it says something else, ends or takes too long, it is ended."""
-        process = self._process
-        assert process is not None
-        heard = asyncio.create_task(self._news.get())
-        ended = asyncio.create_task(process.ended())
+    async def _told(self, talk: Conversation, what: str, to: str) -> dict[str, Any]:
+        """What it says next; where that is not `what`, it is ended."""
         try:
-            await asyncio.wait({heard, ended}, timeout=START_LIMIT, return_when=asyncio.FIRST_COMPLETED)
-            if heard.done() and heard.result()[0] == what:
-                return heard.result()[1]
-            if heard.done():
-                reason = str(heard.result()[1].get("error") or "it said something else than expected")
-            elif ended.done():
-                await asyncio.wait({self._tasks[0]})
-                reason = self._refusal() or f"{self.name} {self._words(ended.result())}"
-            else:
-                reason = f"{self.name} took longer than {START_LIMIT:g} s to {to}"
-        finally:
-            for task in (heard, ended):
-                task.cancel()
-            await asyncio.gather(heard, ended, return_exceptions=True)
-        self._failures += 1
-        await self._discard(process)
-        raise ConfigurationError(reason)
-
-    def _refusal(self) -> str:
-        """What it said before it ended."""
-        while not self._news.empty():
-            what, args = self._news.get_nowait()
-            if what == "failed":
-                return str(args["error"])
-        return ""
+            return await talk.told(what, to=to, limit=START_LIMIT)
+        except ConfigurationError:
+            await self._discard(talk)
+            raise
 
     async def _end(self) -> str:
         """Wait for its end; how it ended, with its last words."""
-        process = self._process
-        if process is None:
+        talk = self._talk
+        if talk is None:
             return f"{self.name} does not run"
-        code = await process.ended()
+        reason = await talk.end()
         settled = self._ready_at is not None and self._clock.monotonic() - self._ready_at >= SETTLED
-        self._failures = 1 if settled else self._failures + 1
-        await self._gone(process)
-        return f"{self.name} {self._words(code)}"
+        self._failures = 0 if settled else self._failures + 1
+        await self._gone(talk)
+        return reason
 
-    def _words(self, code: int) -> str:
-        return f"ended {described(code)}" + (f": {self._last}" if self._last else "")
+    async def _discard(self, talk: Conversation) -> None:
+        talk.process.kill()
+        await talk.process.ended()
+        await self._gone(talk)
 
-    async def _discard(self, process: Process) -> None:
-        process.kill()
-        await process.ended()
-        await self._gone(process)
-
-    async def _gone(self, process: Process) -> None:
-        if self._process is not process:
+    async def _gone(self, talk: Conversation) -> None:
+        if self._talk is not talk:
             return
-        self._process, was_ready = None, self._ready_at is not None
+        self._talk, was_ready = None, self._ready_at is not None
         self._ready_at = self.port = None
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+            self._looking = None
+        await talk.close()
         if was_ready:
             self._house.changed(self, "stopped")
 
-    async def _look(self) -> None:
+    async def _look(self, talk: Conversation) -> None:
+        silent = 0
         while True:
             try:
                 self.report = health = await self.ask("health")
                 state, reason = health["state"], health.get("reason", "")
+                silent = 0
             except MicroError as error:
-                if self._stopping.is_set() or self._tasks[0].done():
+                if self._stopping.is_set() or talk.over:
                     return  # it ends, which is told by other means
                 state, reason = UNHEALTHY, str(error)
+                silent += isinstance(error, CallError)
+            if silent >= _SILENT:
+                self._logger.error("%s hangs: it has not answered %d times, and is killed", self.name, silent)
+                talk.process.kill()
+                return
             if state != self._health and not self._stopping.is_set() and not self.withdrawn:
                 self._health = state
                 self._logger.warning("%s is %s%s", self.name, state, f": {reason}" if reason else "")

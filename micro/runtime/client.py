@@ -101,6 +101,16 @@ def find_stack(state: Path) -> RunningStack:
     return stack
 
 
+def holder(state: Path) -> int | None:
+    """The process that holds the state folder, as one does that runs a stack there or starts one. None where nobody does."""
+    with contextlib.suppress(FileNotFoundError, ValueError), (state / "lock").open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read(32))
+    return None
+
+
 def wait_until_stopped(state: Path, timeout: float) -> bool:
     """Return whether the stack's process let go of its state folder within `timeout` seconds, however it ended.
 

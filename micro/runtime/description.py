@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """What a child is to be. Its URLs hold passwords: it is only ever sent over the life line."""
 
-    role: Literal["service", "gateway", "operations"]
+    role: Literal["service", "program", "gateway", "preflight", "operations"]
     service: str
     """Its name, or the role."""
     number: int
@@ -81,10 +81,14 @@ class Part(Protocol):
     """Known from the code: `port` and `routes` that a service declares, `warnings`."""
     verbs: Mapping[str, Answer]
     """What the supervisor may ask: `health` (`{"state", "reason"}`), `peers` (`services`: the set that holds from now on,
-    answered when no new request goes elsewhere), and whatever else its role has."""
+    answered when no new request goes elsewhere), `open` (`facts` as in `Start`: asked before a start, perhaps), and whatever else its role has."""
 
     async def start(self, start: Start) -> None:
         """Open, start, serve and work; return when it is ready. Raises `MicroError`, a sentence for people."""
+        ...
+
+    async def run(self) -> None:
+        """Go on until cancelled. Raises `MicroError` where that can't be, with how it ended."""
         ...
 
     async def drain(self, grace: float) -> None:

@@ -14,28 +14,38 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from micro.errors import MicroError, UsageError
+from micro.telemetry.files import rotate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
     from pathlib import Path
+
+    from micro.clock import Clock
 
 READY_FD = "MICRO_READY_FD"
 """The environment variable that holds the number of the pipe's file descriptor."""
 _LONGEST_MESSAGE = 1 << 20
 _ERROR = "error: "
 """How the command line begins the sentence that says why it failed."""
+_STDOUT, _STDERR = 1, 2
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_LARGEST = 10_000_000
+_LOOK = 10.0
+"""Seconds between two looks at how large the output has become."""
 
 
 def detach(arguments: Sequence[str], *, environ: Mapping[str, str], log: Path) -> dict[str, Any]:
     """Run `python -P -m micro ARGUMENTS` detached, its output appended to `log`; return what it reports when it is ready.
 
     Raises `UsageError` with the child's own sentence where it refused to start, and `MicroError` with the end of its
-    log where it died without one. Nothing runs then. Call it before any thread or event loop is started.
+    log where it died without one. Nothing runs then. A log that is large already begins anew. Call it before any thread or event loop is started.
     """
     for folder in (log.parent.parent, log.parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LARGEST:
+        rotate(log, keep=1)
     ours, theirs = os.pipe()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    output = os.open(log, _APPEND, 0o600)
     start = os.fstat(output).st_size
     child = os.fork()
     if child == 0:
@@ -50,6 +60,21 @@ def detach(arguments: Sequence[str], *, environ: Mapping[str, str], log: Path) -
     with os.fdopen(ours, "rb") as pipe:
         line = pipe.readline(_LONGEST_MESSAGE)
     return _read_outcome(line, log, start)
+
+
+async def keep_small(log: Path, clock: Clock, *, largest: int = _LARGEST) -> None:
+    """Begin the file anew, to which stdout and stderr of this process go, whenever it is large; one older file stays.
+
+    What a service prints is in no log of its own, and a detached stack may run for months. Never returns; raises `OSError`.
+    """
+    while True:
+        await clock.sleep(_LOOK)
+        if os.fstat(_STDOUT).st_size > largest:
+            rotate(log, keep=1)
+            output = os.open(log, _APPEND, 0o600)
+            for number in (_STDOUT, _STDERR):
+                os.dup2(output, number)
+            os.close(output)
 
 
 def _read_outcome(line: bytes, log: Path, start: int) -> dict[str, Any]:
@@ -84,7 +109,7 @@ def _become_daemon(
         if os.fork():
             os._exit(0)
         nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        for source, target in ((nothing, 0), (output, _STDOUT), (output, _STDERR)):
             os.dup2(source, target)
         os.set_inheritable(ready, True)
         os.execve(command[0], command, environ)  # noqa: S606 - this very program, no shell
@@ -101,7 +126,7 @@ class Announcement:
         if self._pipe is not None:
             os.set_inheritable(self._pipe, False)
         self.awaited = self._pipe is not None
-        """Whether this process was detached: its stderr is a file that nobody rotates."""
+        """Whether this process was detached: its output goes to a file."""
 
     def ready(self, report: Mapping[str, Any]) -> None:
         """The stack answers; `report` says where."""

@@ -15,3 +15,8 @@ class Finding:
     detail: str
     advice: str = ""
     """What to do, where something is to be done."""
+
+    @property
+    def line(self) -> str:
+        """As a start says it."""
+        return f"{self.state}  {self.check:<5}  {self.detail}"

@@ -29,8 +29,9 @@ class GatewayPart(ServingPart):
         _load(description)
         self._facts: Mapping[str, Mapping[str, Any]] = {}
         self._settings: Settings | None = None
-        self._opened = False
+        self._tells = False
         self.verbs = {
+            "open": self.open,
             "health": self._health,
             "peers": self.told,
             "routes": self._routes,
@@ -38,15 +39,22 @@ class GatewayPart(ServingPart):
             "stats": self._stats,
         }
 
-    async def start(self, start: Start) -> None:
-        """See `Part.start`."""
-        self._facts = start.facts
+    async def open(self, *, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The verb `open`: connect to the servers; nobody else needs to be there for that."""
+        self._facts = facts
         self.assemble(self._configuration())
         system = self.system
         system.access_log.number(self.description.number)
         self._settings = Settings(system, choice=self.choice, read=self._configuration)
         self.peers = Peers(system.remotes, probed=True)
         await system.open(migrate=False, ports=["cache"])
+        return {}
+
+    async def start(self, start: Start) -> None:
+        """See `Part.start`."""
+        if self._settings is None:
+            await self.open(facts=start.facts)
+        system = self.system
         self.serve(start, system.gateway, gateway=system.gateway)
         await asyncio.gather(*(remote.look() for remote in system.remotes.values() if not remote.own))
         await self.peers.tell(start.peers)
@@ -61,7 +69,7 @@ class GatewayPart(ServingPart):
     async def close(self) -> None:
         """See `Part.close`."""
         await super().close()
-        if self._opened:
+        if self._tells:
             await self.system.shared.bus.close()
 
     def _configuration(self) -> Config:
@@ -69,8 +77,8 @@ class GatewayPart(ServingPart):
 
     async def _announce(self) -> None:
         """Publish what the clusters have seen. Raises where the bus is out of reach, which keeps no gateway from serving."""
-        if not self._opened:
-            self._opened = True
+        if not self._tells:
+            self._tells = True
             await self.system.shared.bus.open()
         await self.system.announcer.run()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from micro.runtime.forks import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from micro.clock import Clock
     from micro.runtime.children import Child
+    from micro.runtime.forks import Forks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,9 @@ class Household:
     """Shows a line that a child has logged already."""
     lock: int | None = None
     """A descriptor that each child holds as long as it lives."""
-    command: tuple[str, ...] = (sys.executable, "-P", "-m", "micro.runtime.worker")
+    command: tuple[str, ...] = PROGRAM
+    forks: Forks | None = None
+    """What runs them sooner than the command does."""
 
 
 async def together(works: list[Coroutine[Any, Any, None]]) -> None:

@@ -6,13 +6,14 @@ The kernel closes the other end however micro dies, kill -9 included, on Linux a
 outlives it. The first FD is a stream socket; further ones are the program's alone: closed here once it runs. What is
 written there:
 
-- by the launcher, a line with the program's process id, which is also its group's; 0 where it could not be executed;
+- by the launcher, a line with the program's process id, which is also its group's; 0 where it could not be executed. At
+  the end of all, a line with the exit code: the program's, and 128 + n where signal n ended it;
 - by micro, "t" to end the group: SIGTERM, and SIGKILL after GRACE seconds; "k" for SIGKILL at once. The end of the stream
   says the same as "t".
 
-When the program has ended, what it left in its group is ended too. The launcher's exit code is the program's, and 128 + n
-where signal n ended it. This file is run by itself, without micro and without `site`, so that it
-is there in some milliseconds: the standard library's smallest modules only.
+When the program has ended, what it left in its group is ended too. The launcher's exit code is the one that it has told.
+This file is run by itself, without micro and without `site`, so that it is there in some milliseconds: the standard
+library's smallest modules only. `micro.runtime.forkserver` has the same done by a process that it forks.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import signal
 import sys
 
 END, KILL = b"t", b"k"
+CANNOT_RUN = 127
+"""The exit code of what never was a program."""
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _OURS = (*_STOPS, signal.SIGCHLD, signal.SIGALRM)
 _IGNORED_BY_PYTHON = [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
 _LOOK = 0.02
 """Seconds between two looks at a group whose first process has ended."""
-_CANNOT_RUN = 127
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +39,7 @@ def main(arguments: list[str]) -> int:
     grace, command = float(arguments[1]), arguments[2:]
     line = os.dup(given)  # not inherited by the program, and a small number: select() takes none from 1024 on
     os.close(given)
-    alarm = _alarm()
+    alarm = take_signals()
     try:
         child = os.posix_spawnp(
             command[0], command, os.environ, setpgroup=0, setsigmask=(), setsigdef=_IGNORED_BY_PYTHON
@@ -45,12 +47,41 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         os.write(2, f"can't run {command[0]}: {error.strerror}\n".encode())
         _tell(line, 0)
-        return _CANNOT_RUN
+        _tell(line, CANNOT_RUN)
+        return CANNOT_RUN
     for each in handed:
         os.close(each)
+    return attend(child, line, alarm, grace)
+
+
+def attend(child: int, line: int, alarm: int, grace: float) -> int:
+    """Hold a child that leads a group until all of that has ended, and tell of it; the exit code.
+
+    `alarm` is what `take_signals` gave, before the child was there.
+    """
     _tell(line, child)
     code = _Watch(child, line, alarm, grace).run()
-    return code if code >= 0 else 128 - code
+    code = code if code >= 0 else 128 - code
+    _tell(line, code)
+    return code
+
+
+def take_signals() -> int:
+    """A descriptor that gives the number of each signal as it comes."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in _OURS:
+        signal.signal(number, lambda *_: None)  # a handler, where "ignore" would be inherited by the program
+    return reading
+
+
+def give_signals_back() -> None:
+    """In a child that is forked after `take_signals`: whatever it did is undone."""
+    os.close(signal.set_wakeup_fd(-1))
+    for number in _OURS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Watch:
@@ -120,16 +151,6 @@ class _Watch:
         except OSError:
             return False
         return True
-
-
-def _alarm() -> int:
-    """A descriptor that gives the number of each signal as it comes."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in _OURS:
-        signal.signal(number, lambda *_: None)  # a handler, where "ignore" would be inherited by the program
-    return reading
 
 
 def _tell(line: int, number: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from micro.clock import Clock
 
-MARK = "micro.runtime.worker"
-"""What the command line of each child has in it."""
+_log = logging.getLogger("micro.runtime.leftovers")
+
+MARK = "micro.runtime."
+"""What the command line of each child has in it: it was executed, or forked by one that was."""
 PATIENCE = 5.0
 """Seconds that children of a killed stack get to finish what they have in hand."""
 _LOOK = 0.05
@@ -58,8 +61,13 @@ class Lock:
 
     def note(self, pids: Iterable[int]) -> None:
         """Write down which processes hold the file."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, "".join(f"{pid}\n" for pid in pids).encode(), 0)
+        text = "".join(f"{pid}\n" for pid in pids).encode()
+        try:
+            os.pwrite(self.fd, text, 0)
+            os.ftruncate(self.fd, len(text))
+        except OSError as error:
+            # Whether some are left, the lock tells; this is for those that then don't end.
+            _log.warning("can't write to %s: %s", self._path, error.strerror)
 
     def release(self) -> None:
         """Let go of it. Idempotent."""

@@ -83,7 +83,7 @@ class LifeLine:
         with contextlib.suppress(CallError):
             self._send({"say": what, "args": args})
 
-    async def ask(self, verb: str, *, timeout: float, **args: Any) -> dict[str, Any]:
+    async def ask(self, verb: str, *, timeout: float | None, **args: Any) -> dict[str, Any]:
         """What the other side answers.
 
         Raises `CallError` where it is gone, stuck, or silent for `timeout` seconds, and `UsageError` or `MicroError` with

@@ -24,11 +24,12 @@ START_LIMIT = 30.0
 class Members:
     """The members of one system. `prepare` before anything else, `start`, `work`, then `stop` and `end`."""
 
-    def __init__(self, system: System, *, grace: float) -> None:
-        """`grace`: seconds that a member gets to end."""
+    def __init__(self, system: System, *, grace: float, notice: Callable[[str], None]) -> None:
+        """`grace`: seconds that a member gets to end. `notice` hears what the start waits for, where it takes long."""
         self._system = system
         self._clock = system.shared.clock
         self._grace = grace
+        self._notice = notice
         self._launches: dict[str, Launch] = {}
         self._probes: list[asyncio.Task[None]] = []
         self._programs: list[asyncio.Task[None]] = []
@@ -127,7 +128,7 @@ class Members:
         launch = replace(launch, env=env)
         program = Program(name, launch, clock=self._clock, tell=partial(self._tell, name))
         await remote.begin(program, url)
-        await remote.ready(START_LIMIT)
+        await remote.ready(START_LIMIT, notice=self._notice)
 
     def _tell(self, name: str, what: str, pid: int) -> None:
         self._system.announcer.tell(name, what, pid=pid)

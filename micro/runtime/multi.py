@@ -7,19 +7,20 @@ service when those that it depends on are ready, the gateway last, say so. At th
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from micro.ids import new_id
 from micro.load import load_stack
 from micro.runtime.children import Child
 from micro.runtime.description import Description
+from micro.runtime.forks import Forks
 from micro.runtime.group import Group
 from micro.runtime.household import Household
 from micro.runtime.leftovers import Lock
+from micro.runtime.multi_presence import MultiPresence
 from micro.runtime.relay import Relay
 from micro.runtime.server import base_url
 from micro.runtime.sockets import listen, unbound
@@ -28,16 +29,14 @@ from micro.runtime.supervise import Supervised
 from micro.runtime.supervisor import GATEWAY, Supervisor
 from micro.service import Service
 from micro.telemetry.logs import offer
-from micro.validate import Place
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from micro.clock import Clock
     from micro.config import Config
     from micro.profile import Profile
-    from micro.runtime.multi_presence import MultiPresence
     from micro.runtime.single import RunnerOptions
     from micro.stack import Stack
 
@@ -47,6 +46,7 @@ GRACE = 10.0
 """Seconds that requests and events in hand get when an instance stops."""
 LOOPBACK = "127.0.0.1"
 HELPER = "operations"
+PREFLIGHT = "preflight"
 BUILD = "micro.runtime.part:build"
 
 
@@ -61,8 +61,8 @@ class MultiRunner:
         self._build = build
         self._origin = new_id(clock)
         self._stack = options.choice.of(config.stack)
-        _require_runnable(self._stack)
         self._lock = Lock(options.folder.path, clock=clock)
+        self._forks = options.forks or Forks.of(profile)
         self._sockets: dict[str, socket.socket] = {}
         self._urls: dict[str, str] = {}
         names = [member.name for member in self._stack.members if not member.url]
@@ -78,6 +78,8 @@ class MultiRunner:
         self._control = options.folder.socket_path()
         self._relay = Relay(partial(self._child, HELPER, 1), self._control.with_suffix(".ops"))
         self._presence: MultiPresence | None = None
+        self._looking: Child | None = None
+        """What looks at the servers, while it does."""
         self._tasks: list[asyncio.Task[None]] = []
         self._house = self._household()
 
@@ -85,9 +87,10 @@ class MultiRunner:
         """Start, work, drain. Returns when everything is closed; raises what kept the stack from starting."""
         stop = self._options.stop
         try:
-            if await completes(self._start(), unless=stop.asked):
-                await stop.asked.wait()
-                self._options.observer.stopping()
+            started = await completes(self._start(), unless=stop.asked)
+            await stop.asked.wait()
+            self._options.observer.stopping()
+            if started:
                 await completes(self._drain(), unless=stop.hurried)
         finally:
             await self._close()
@@ -104,13 +107,33 @@ class MultiRunner:
         for name in self._public(*self.supervisor.groups):
             self._sockets[name] = unbound(gateway.host if name == GATEWAY else LOOPBACK)
         self._bind(self._stack)
-        counts = {name: self._profile.replicas_of(name) for name in self._stack.names}
+        counts = {name: self._profile.replicas_of(name) for name in self.supervisor.groups}
         self._house = self._household()  # with the lock that is held now
-        await self.supervisor.spawn(counts)
+        self._forks.start()
+        self._keep("fork server", partial(self._forks.run, self._clock))
+        looking = self._looking = self._child(PREFLIGHT, 1)
+        spawning = asyncio.create_task(self.supervisor.spawn(counts))
+        try:
+            # What is wrong with a server is said rather than what comes of it in each process.
+            seen = await self._preflight(looking)
+            await spawning
+        finally:
+            spawning.cancel()
+            await asyncio.gather(spawning, return_exceptions=True)
         self._bind(self._completed())
+        await self.supervisor.open()
         await self.supervisor.begin()
         self._keep("peers", self.supervisor.run)
-        await self._appear()
+        await self._appear(seen)
+        self._tasks.append(asyncio.create_task(looking.kill(), name="end of the preflight"))
+
+    async def _preflight(self, looking: Child) -> dict[str, Sequence[str]]:
+        """Have a process look at the services' code and the servers: what to know. Raises what keeps the stack from starting."""
+        await looking.spawn()
+        answer = await looking.demand("check", timeout=None, migrate=self._options.migrate)
+        for line in answer["told"]:
+            self._options.tell(line)
+        return {"warnings": looking.facts["warnings"], "not_guaranteed": answer["not_guaranteed"]}
 
     def _public(self, *names: str) -> tuple[str, ...]:
         """Those of these that have a public port here."""
@@ -149,8 +172,9 @@ class MultiRunner:
     def _household(self) -> Household:
         return Household(
             clock=self._clock,
-            folder=Path.cwd(),
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            folder=self._forks.folder,
+            env=self._forks.env,
+            forks=self._forks,
             changed=self._changed,
             start=self._words,
             show=offer,
@@ -174,9 +198,10 @@ class MultiRunner:
 
     def _child(self, name: str, number: int) -> Child:
         profile, choice = self._profile, self._options.choice
-        role = name if name in {GATEWAY, HELPER} else "service"
+        commands = {member.name for member in self._stack.members if member.command}
+        role = name if name in {GATEWAY, HELPER, PREFLIGHT} else "program" if name in commands else "service"
         description = Description(
-            role=role,  # type: ignore[arg-type] # one of the three
+            role=role,  # type: ignore[arg-type] # one of the five
             service=name,
             number=number,
             directory=str(self._stack.root),
@@ -205,9 +230,7 @@ class MultiRunner:
         if self._presence is not None:
             self._presence.tell(child, what)
 
-    async def _appear(self) -> None:
-        from micro.runtime.multi_presence import MultiPresence  # noqa: PLC0415 - loaded when everything answers
-
+    async def _appear(self, seen: Mapping[str, Sequence[str]]) -> None:
         self._presence = MultiPresence(
             self._config,
             self._profile,
@@ -217,8 +240,10 @@ class MultiRunner:
             place=(self._control, self._urls),
         )
         await self._presence.open()
+        self._options.observer.ready(self._presence.report(**seen))
         self._keep("system events", self._presence.announce)
-        self._options.observer.ready(self._presence.report())
+        gc.freeze()  # what has come to stay is not looked at again
+        gc.enable()
 
     def _keep(self, name: str, work: Any) -> None:
         supervised = Supervised(name, work, clock=self._clock)
@@ -230,6 +255,8 @@ class MultiRunner:
 
     async def _close(self) -> None:
         """Leave nothing behind, wherever start or drain had got to."""
+        if self._looking is not None:
+            await self._looking.kill()
         await self.supervisor.kill()
         await self._relay.kill()
         if self._presence is not None:
@@ -237,13 +264,7 @@ class MultiRunner:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._forks.close()
         for sock in self._sockets.values():
             sock.close()
         self._lock.release()
-
-
-def _require_runnable(stack: Stack) -> None:
-    for member in stack.members:
-        if member.command:
-            place = Place(stack.source, ("services", member.name, "command"))
-            raise place.error('runs with runner = "single" only; give its address by url = here')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from micro import registry
@@ -13,12 +12,12 @@ from micro.errors import MicroError
 from micro.runtime.announce import Announcer
 from micro.runtime.control import ControlServer
 from micro.runtime.operations.supervised import SupervisedOperations
-from micro.runtime.report import Report, Started, not_guaranteed
+from micro.runtime.report import Report, Started
 from micro.runtime.state import RunRecord
 from micro.runtime.supervisor import GATEWAY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from micro.config import Config
@@ -53,9 +52,7 @@ class MultiPresence:
         self._clock = clock = supervisor.clock
         self._stack = options.choice.of(config.stack)
         self._elsewhere = {each.name: each.url for each in self._stack.members if each.url}
-        self._bus = registry.create("bus", profile.bus, clock=clock)
-        self._opened = False
-        self._announcer = Announcer(self._bus, clock=clock)
+        self._announcer = Announcer(None, clock=clock)
         self._operations = SupervisedOperations(
             supervisor, urls=self._urls, elsewhere=self._elsewhere, stop=options.stop.ask, clock=clock
         )
@@ -87,9 +84,12 @@ class MultiPresence:
 
     async def announce(self) -> None:
         """Publish what is queued, as it comes. Never returns; raises where the bus is out of reach."""
-        if not self._opened:
-            await self._bus.open()
-            self._opened = True
+        if self._announcer.bus is None:
+            url = self._profile.bus
+            await asyncio.to_thread(registry.backend_class, "bus", url)  # a driver takes a while to import
+            bus = registry.create("bus", url, clock=self._clock)
+            await bus.open()
+            self._announcer.bus = bus
         await self._announcer.run()
 
     async def reread(self) -> None:
@@ -104,33 +104,28 @@ class MultiPresence:
     async def close(self) -> None:
         """Publish the last of it, and close. Idempotent."""
         await self._control.close()
-        if self._opened:
-            self._opened = False
+        if (bus := self._announcer.bus) is not None:
             try:
                 async with asyncio.timeout(_LAST_WORDS):
                     await self._announcer.flush()
             except TimeoutError:
                 pass  # best effort, and said so
             finally:
-                await self._bus.close()
+                self._announcer.bus = None
+                await bus.close()
 
     def _url(self, name: str) -> str:
         """Where a service answers: on its public port, elsewhere, or just on the ports of its instances."""
         known = self._urls.get(name) or next(iter(self._elsewhere.get(name, ())), "")
         return known or next(iter(self._supervisor.groups[name].urls), "")
 
-    def report(self) -> Report:
-        """What runs where, in how long, and what to know about it."""
-        profile = self._profile
-        store = registry.backend_class("store", profile.store).features
-        bus = registry.backend_class("bus", profile.bus).features
-        bus = replace(bus, survives_power_loss=bus.survives_power_loss and profile.durable)
-        cache = registry.backend_class("cache", profile.cache).features
+    def report(self, *, warnings: Sequence[str], not_guaranteed: Sequence[str]) -> Report:
+        """What runs where, in how long, and what to know about it: what was found besides, too."""
         verdicts = self._operations.verdicts()
         groups = self._supervisor.groups
         return Report(
             stack=self._stack.name,
-            profile=profile.name,
+            profile=self._profile.name,
             pid=os.getpid(),
             gateway=self._urls.get(GATEWAY, ""),
             services=tuple(
@@ -146,6 +141,6 @@ class MultiPresence:
             ),
             seconds=round(self._clock.monotonic() - self._options.began, 4),
             reload=False,
-            not_guaranteed=tuple(not_guaranteed([store], bus, cache, one_process=False)),
-            warnings=tuple(self._config.warnings),
+            not_guaranteed=tuple(not_guaranteed),
+            warnings=(*self._config.warnings, *warnings),
         )

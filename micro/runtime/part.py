@@ -1,4 +1,5 @@
-"""What a child of the supervisor runs: one instance of a service, one gateway worker, or the helper for verbs.
+"""What a child of the supervisor runs: one instance of a service or of a program, one gateway worker, the helper
+for verbs, or what looks at the servers before any of them starts.
 
 Each is the system that `assemble` builds, with every service that is not of this process on the network.
 """
@@ -22,6 +23,14 @@ def build(description: Description) -> Part:
         from micro.runtime.gateway_part import GatewayPart  # noqa: PLC0415 - as said above
 
         return GatewayPart(description)
+    if description.role == "program":
+        from micro.runtime.program_part import ProgramPart  # noqa: PLC0415 - as said above
+
+        return ProgramPart(description)
+    if description.role == "preflight":
+        from micro.runtime.preflight_part import PreflightPart  # noqa: PLC0415 - as said above
+
+        return PreflightPart(description)
     from micro.runtime.helper_part import HelperPart  # noqa: PLC0415 - as said above
 
     return HelperPart(description)

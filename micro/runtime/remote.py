@@ -31,6 +31,8 @@ CRASH_LOOP = "crash-loop"
 """The verdict on a program that ends again and again."""
 _LOOK = 0.05
 """Seconds between two looks at a program that is starting."""
+_PATIENCE = 3.0
+"""Seconds after which whoever waits is told what for."""
 
 
 class Remote:
@@ -49,9 +51,9 @@ class Remote:
         """Files that the member's settings name lie below `root`. `sign` gives this process's service token, for its own."""
         member = replace(member, upstream=replace(member.upstream, tls=_below(root, member.upstream.tls)))
         self.own = member.url == ()
-        """Whether it is one of the stack's own services, in processes of their own."""
+        """Whether it is one of the stack's own, in processes of their own: it is told the instances."""
         if self.own:
-            member = replace(member, upstream=own_spec(member.upstream), health=_readiness(member.health))
+            member = _own(member)
         self.member = member
         self.cluster = Cluster(
             member.name,
@@ -61,7 +63,7 @@ class Remote:
             metrics=metrics,
             announce=lambda name, instance, state: announce(name, self.instance(instance), state),
         )
-        proof = Proof(sign) if self.own and sign is not None else None
+        proof = Proof(sign) if self.own and sign is not None and not member.command else None
         self.upstream = NetworkUpstream(self.cluster, clock=wheel.clock, wheel=wheel, proof=proof)
         self.program: Program | None = None
         """What micro runs, from its start on."""
@@ -74,7 +76,7 @@ class Remote:
         """What `micro ps` and `micro health` say of it."""
         verdict, program = self.cluster.verdict, self.program
         if program is None:
-            return STARTING if self.member.command else verdict
+            return STARTING if self._runs else verdict
         if verdict == HEALTHY and program.pid:
             return verdict
         if program.loops:
@@ -83,7 +85,11 @@ class Remote:
 
     def instance(self, address: str) -> str:
         """What people call the instance with this address: a program is the first and only one of its service."""
-        return f"{self.member.name}-1" if self.member.command and address else address
+        return f"{self.member.name}-1" if self._runs and address else address
+
+    @property
+    def _runs(self) -> bool:
+        return self.member.command is not None and not self.own
 
     async def probe(self, instance: Instance) -> bool:
         """Ask an instance's health path. Raises `MicroError` and `OSError`, which say what is wrong."""
@@ -110,14 +116,14 @@ class Remote:
         self.started = self.cluster.clock.monotonic()
         await program.start()
 
-    async def ready(self, limit: float) -> None:
-        """Wait until the program's health path answers.
+    async def ready(self, limit: float, *, notice: Callable[[str], None]) -> None:
+        """Wait until the program's health path answers; tell `notice` once if that takes long.
 
         Raises `ConfigurationError` where it ends before, or is not well after `limit` seconds.
         """
         program = self.program
         assert program is not None
-        ready = asyncio.create_task(self._ready(limit))
+        ready = asyncio.create_task(self._ready(limit, notice))
         ended = asyncio.create_task(program.ended())
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,15 +170,23 @@ class Remote:
             return str(error) or type(error).__name__
         return ""
 
-    async def _ready(self, limit: float) -> None:
-        clock = self.cluster.clock
-        deadline = clock.monotonic() + limit
+    async def _ready(self, limit: float, notice: Callable[[str], None]) -> None:
+        clock, member = self.cluster.clock, self.member
+        began = clock.monotonic()
+        told = False
         (instance,) = self.cluster.instances
         while reason := await self._reason_against(instance):
-            if clock.monotonic() >= deadline:
+            waited = clock.monotonic() - began
+            if waited >= limit:
                 raise self._error(
                     f"was not ready at {instance.url} within {limit:g} s: {reason}; "
-                    f"it has to listen on PORT of its environment, and answer GET {self.member.health}"
+                    f"it has to listen on PORT of its environment, and answer GET {member.health}"
+                )
+            if waited >= _PATIENCE and not told:
+                told = True
+                notice(
+                    f"waiting for {member.name}: '{member.command}' does not answer GET {member.health} yet ({reason}); "
+                    f"it has {limit:g} s, Ctrl-C stops"
                 )
             await clock.sleep(_LOOK)
         self.cluster.observed(instance, "")  # that it was not there at first says nothing
@@ -181,21 +195,21 @@ class Remote:
         return ConfigurationError(f"{self.member.name}: '{self.member.command}' {reason}")
 
 
-def own_spec(spec: UpstreamSpec) -> UpstreamSpec:
+def _own(member: Member) -> Member:
     """How the instances of the stack's own services are treated, but for the tables that the settings change.
 
-    They get the client's `Host`. One that was killed is a matter of milliseconds until everybody is told of it: until then,
-    and without a limit on how many, requests that may be repeated go to another, and none of the next ones there.
+    One that was killed is a matter of milliseconds until everybody is told of it: until then, and without a limit on how
+    many, requests that may be repeated go to another, and none of the next ones there. An app gets the client's `Host`; what
+    is asked about its health is our wrapper, which says whether it may get traffic, and knows more than the app's own path.
     """
-    usual = UpstreamSpec()
+    usual, spec = UpstreamSpec(), member.upstream
     retry = RetrySpec(attempts=3, budget=100, base=0.005) if spec.retry == usual.retry else spec.retry
     ejection = EjectionSpec(failures=2, period=1.0) if spec.ejection == usual.ejection else spec.ejection
-    return replace(spec, pass_host=True, retry=retry, ejection=ejection)
-
-
-def _readiness(health: str) -> str:
-    """What to probe: our wrapper says whether an instance may get traffic, and an app's own path knows more than that."""
-    return "/health/ready" if health == "/health" else health
+    spec = replace(spec, retry=retry, ejection=ejection)
+    if member.command:
+        return replace(member, upstream=spec)
+    health = "/health/ready" if member.health == "/health" else member.health
+    return replace(member, upstream=replace(spec, pass_host=True), health=health)
 
 
 def _below(root: Path, tls: TlsSpec) -> TlsSpec:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from micro.errors import ConfigurationError, PortInUse
-from micro.gateway.refusals import UNREADABLE
 from micro.gateway_spec import GatewaySpec
+from micro.runtime.acceptor import Acceptor
 from micro.web.server.limits import Limits
 from micro.web.server.port import TICK, Port
 from micro.web.server.protocol import HttpProtocol
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("micro.runtime.server")
 
 _BACKLOG = 2048
+CANCELLATION = 5.0
+"""Seconds that requests have to end when they are cut off. An application that swallows its cancellation would take for
+ever."""
 FEW = 500
 """Connections below which a person is told how many there may be: the limit of open files wants to be raised."""
 
@@ -88,17 +91,19 @@ class Servers:
         self._servers: list[tuple[_Server, socket.socket]] = []
         self._ports: list[Port] = []
 
-    def add(self, app: ASGIApp, sock: socket.socket, *, gateway: Gateway | None = None) -> None:
+    def add(
+        self, app: ASGIApp, sock: socket.socket, *, gateway: Gateway | None = None, shared: bool = False
+    ) -> None:
         """Serve `app` on `sock` from `start` on. Its lifespan is not run here.
 
-        `gateway`: what the app is, where requests may take its short path.
+        `gateway`: what the app is, where requests may take its short path. `shared`: other processes serve on it, too.
         """
         port = Port(
             self._limits,
             clock=self._clock,
             room=self._room,
             make=self._protocol(gateway),
-            refusal_fields=() if gateway is None else [UNREADABLE],
+            refusal_fields=None if gateway is None else gateway.unread,
         )
         config = uvicorn.Config(
             app,
@@ -112,7 +117,7 @@ class Servers:
             access_log=False,
             backlog=_BACKLOG,
         )
-        self._servers.append((_Server(config), sock))
+        self._servers.append((_Server(config, shared=shared), sock))
         self._ports.append(port)
 
     async def start(self) -> None:
@@ -145,7 +150,7 @@ class Servers:
         """
         if linger:
             await self._retire(linger)
-        self._stop_accepting()
+        await self._stop_accepting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 for server, _ in self._servers:
@@ -154,20 +159,20 @@ class Servers:
 
     async def abort(self) -> None:
         """Stop accepting and cut every request off."""
-        self._stop_accepting()
+        await self._stop_accepting()
         await self._cut_off()
 
     async def _retire(self, linger: float) -> None:
         for server, sock in self._servers:
-            server.leave(sock)
+            await server.leave(sock)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(linger):
                 for server, _ in self._servers:
                     await server.quiet()
 
-    def _stop_accepting(self) -> None:
+    async def _stop_accepting(self) -> None:
         for server, sock in self._servers:
-            server.stop_accepting()
+            await server.stop_accepting()
             sock.close()
 
     async def _cut_off(self) -> int:
@@ -175,7 +180,15 @@ class Servers:
         tasks = [task for server, _ in self._servers for task in server.server_state.tasks]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended, deaf = await asyncio.wait(tasks, timeout=CANCELLATION) if tasks else (set(), set())
+        await asyncio.gather(*ended, return_exceptions=True)
+        if deaf:
+            _log.error(
+                "%d requests go on though they were cancelled %g s ago, and are left behind: %s",
+                len(deaf),
+                CANCELLATION,
+                ", ".join(sorted(map(_place, deaf))[:3]),
+            )
         for connection in connections:
             connection.transport.abort()
         return len(connections)
@@ -188,6 +201,17 @@ class Servers:
         from micro.gateway.protocol import GatewayProtocol  # noqa: PLC0415 # loaded when first used
 
         return lambda port: GatewayProtocol(port, gateway)
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    """Where a task waits: the innermost line of a coroutine that is not the standard library's."""
+    place = task.get_name()
+    waits: Any = task.get_coro()
+    while (frame := getattr(waits, "cr_frame", None)) is not None:
+        if not frame.f_globals["__name__"].startswith("asyncio."):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        waits = getattr(waits, "cr_await", None)
+    return place
 
 
 class _Connections(set[Any]):
@@ -213,30 +237,46 @@ class _Server(uvicorn.Server):
 
     servers: list[Any] = []  # noqa: RUF012 - uvicorn sets it on the instance, once it has started
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, *, shared: bool) -> None:
         super().__init__(config)
+        self._shared = shared
         self.server_state.connections = _Connections()
 
     async def begin(self, sock: socket.socket) -> None:
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
-        await self.startup(sockets=[sock])
+        if self._shared:
+            self.servers = [Acceptor(sock, self._connection)]
+            self.started = True
+        else:
+            await self.startup(sockets=[sock])
 
-    def leave(self, sock: socket.socket) -> None:
+    def _connection(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    async def leave(self, sock: socket.socket) -> None:
         """Accept no more, and let each connection go with its next answer."""
-        for listener in self.servers:
-            listener.close()
+        await self._close()
         sock.close()
         for connection in list(self.server_state.connections):
             if hasattr(connection, "retire"):  # a WebSocket has no next answer
                 connection.retire()
 
-    def stop_accepting(self) -> None:
-        for listener in self.servers:
-            listener.close()
+    async def stop_accepting(self) -> None:
+        await self._close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+
+    async def _close(self) -> None:
+        for listener in self.servers:
+            listener.close()
+            if self._shared:
+                await listener.settled()
 
     async def quiet(self) -> None:
         """Wait until every connection is closed and every app has returned."""

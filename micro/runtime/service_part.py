@@ -22,12 +22,14 @@ class ServicePart(ServingPart):
     def __init__(self, description: Description) -> None:
         super().__init__(description)
         self.assemble(self._configuration())
+        self._opened = False
         self._settings = Settings(self.system, choice=self.choice, read=self._configuration)
         self._hosted = self.system.hosted(description.service)
         service = self._hosted.service
         self.facts = {"port": service.port, "routes": list(service.routes)}
         self.peers = Peers(self.system.remotes, probed=False)
         self.verbs = {
+            "open": self.open,
             "health": self._health,
             "peers": self.told,
             "routes.reload": self._reload,
@@ -35,9 +37,16 @@ class ServicePart(ServingPart):
         }
         self.system.shared.keys.load()  # one that is no good is told now
 
+    async def open(self, **facts: Any) -> dict[str, Any]:
+        """The verb `open`: connect to the servers; nobody else needs to be there for that."""
+        await self.system.open(migrate=False)
+        self._opened = True
+        return {}
+
     async def start(self, start: Start) -> None:
         """See `Part.start`."""
-        await self.system.open(migrate=False)
+        if not self._opened:
+            await self.open()
         self.serve(start, self._hosted.upstream.call)
         await self.peers.tell(start.peers)
         await self._hosted.instance.start()

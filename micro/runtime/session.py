@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from micro.clock import SystemClock
-from micro.errors import ConfigurationError, StackNotRunning, UsageError
-from micro.runtime.client import ANSWER_TIMEOUT, RunningStack, find_stack, wait_until_stopped
+from micro.errors import ConfigurationError, MicroError, StackNotRunning, UsageError
+from micro.runtime.client import ANSWER_TIMEOUT, RunningStack, find_stack, holder, wait_until_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,6 +142,21 @@ class Session:
     def wait_until_stopped(self, timeout: float) -> bool:
         """Whether the stack's process ended within `timeout` seconds."""
         return wait_until_stopped(self.state, timeout)
+
+    async def wait_until_up(self, timeout: float) -> RunningStack | None:
+        """The stack that runs here, or is being started, once it can be talked to. None where none is, or its start fails.
+
+        Raises `MicroError` when that has not happened within `timeout` seconds.
+        """
+        deadline = self.clock.monotonic() + timeout
+        while True:
+            with contextlib.suppress(StackNotRunning):
+                return self.running()
+            if (pid := holder(self.state)) is None:
+                return None
+            if self.clock.monotonic() >= deadline:
+                raise MicroError(f"process {pid} is at work here, and no stack is up yet; see: micro logs")
+            await self.clock.sleep(_POLL)
 
     async def wait_until_ready(self, timeout: float) -> dict[str, Any]:
         """The stack's health once every service is healthy, or as it is after `timeout` seconds.

@@ -36,7 +36,7 @@ LIVE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Which services to take."""
+    """Which services to take, and as whom."""
 
     names: tuple[str, ...] = ()
     """Empty: all."""
@@ -44,6 +44,8 @@ class Choice:
     """Those they depend on, too."""
     gateway: bool = True
     """The gateway and the services' public ports, too; without, these are instances for a stack that runs elsewhere."""
+    instance: str | None = None
+    """This process's name among all that run at a time, the same when it comes back; none: a new one each time."""
 
     def of(self, stack: Stack) -> Stack:
         """The stack with just these. Raises `NotFound`."""

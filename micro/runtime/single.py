@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from micro.config import Config
+    from micro.runtime.forks import Forks
     from micro.runtime.presence import Presence
     from micro.runtime.reload import Reloader
     from micro.runtime.report import Report
@@ -76,6 +77,12 @@ class RunnerOptions:
     """Reads the configuration again; without it, it is never read again."""
     reload: bool = False
     """Follow edits to the services' code."""
+    migrate: bool = False
+    """Bring the databases on servers up to date first."""
+    tell: Callable[[str], None] = _log.info
+    """Takes a line on each server."""
+    forks: Forks | None = None
+    """What forks processes, where that runs already. Closed by the runner."""
 
 
 class SingleRunner:
@@ -86,7 +93,7 @@ class SingleRunner:
         self._options = options
         self._clock = system.shared.clock
         self._servers = Servers(clock=self._clock, spec=system.shared.stack.gateway)
-        self._members = Members(system, grace=GRACE)
+        self._members = Members(system, grace=GRACE, notice=options.observer.notice)
         self._sockets: dict[str, socket.socket] = {}
         self._urls: dict[str, str] = {}
         self._presence: Presence | None = None
@@ -96,9 +103,10 @@ class SingleRunner:
         """Start, work, drain. Returns when everything is closed; raises what kept the stack from starting."""
         stop = self._options.stop
         try:
-            if await completes(self._start(), unless=stop.asked):
-                await stop.asked.wait()
-                self._options.observer.stopping()
+            started = await completes(self._start(), unless=stop.asked)
+            await stop.asked.wait()
+            self._options.observer.stopping()
+            if started:
                 await completes(self._drain(), unless=stop.hurried)
         finally:
             await self._close()

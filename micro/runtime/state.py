@@ -74,9 +74,13 @@ class StateFolder:
                 f"a stack already runs here (process {holder or 'unknown'}, state in {self.path}); "
                 "stop it with: micro down"
             ) from error
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(lock)
+            raise ConfigurationError(f"can't write here: {error.strerror}", file=self.path) from error
         self._lock = lock
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._sweep()
 
     def socket_path(self) -> Path:
@@ -91,11 +95,14 @@ class StateFolder:
         return path
 
     def publish(self, record: RunRecord) -> None:
-        """Tell other processes that the stack is up: written whole or not at all."""
+        """Tell other processes that the stack is up: written whole or not at all. Raises `ConfigurationError`."""
         draft = self.path / "run.json.new"
-        draft.write_bytes(msgspec.json.encode(record))
-        draft.chmod(0o600)
-        draft.replace(self.path / "run.json")
+        try:
+            draft.write_bytes(msgspec.json.encode(record))
+            draft.chmod(0o600)
+            draft.replace(self.path / "run.json")
+        except OSError as error:
+            raise ConfigurationError(f"can't write here: {error.strerror}", file=self.path) from error
 
     def release(self) -> None:
         """Remove the record and the socket, then unlock. Idempotent."""

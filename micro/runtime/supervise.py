@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from micro.clock import uniform
+from micro.errors import MicroError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,13 +46,25 @@ class Supervised:
             began = self._clock.monotonic()
             try:
                 await self._work()
-            except Exception:  # noqa: BLE001 - whatever an author's worker raises, the next one gets its chance
+            except Exception as error:  # noqa: BLE001 - whatever an author's worker raises, the next one gets its chance
                 if self._clock.monotonic() - began >= STABLE:
                     failures = 0
                 wait = restart_wait(failures, self._clock)
-                _log.exception("%s failed and starts again in %.1f s", self.name, wait)
+                said = sentence(error)
+                _log.error(
+                    "%s failed and starts again in %.1f s%s", self.name, wait, f": {said}" if said else "",
+                    exc_info=None if said else error,
+                )  # fmt: skip
                 failures += 1
                 self.restarts += 1
                 await self._clock.sleep(wait)
             else:
                 return
+
+
+def sentence(error: BaseException) -> str:
+    """What errors of ours say, one or several; nothing for any other, of which the place in the code is to be shown."""
+    if isinstance(error, BaseExceptionGroup):
+        said = [sentence(each) for each in error.exceptions]
+        return "; ".join(dict.fromkeys(said)) if all(said) else ""
+    return str(error) if isinstance(error, MicroError) else ""

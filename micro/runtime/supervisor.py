@@ -30,7 +30,7 @@ _PEERS_LIMIT = 5.0
 
 
 class Supervisor:
-    """`spawn` all, `begin` all, keep `run` running; `drain`, or `kill`, at the end."""
+    """`spawn` all, `open` and `begin` all, keep `run` running; `drain`, or `kill`, at the end."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Supervisor:
         self._news = asyncio.Event()
         self._publishing = asyncio.Lock()
         self._works: set[asyncio.Task[None]] = set()
+        self._over = False
 
     @property
     def children(self) -> list[Child]:
@@ -73,6 +74,11 @@ class Supervisor:
     async def spawn(self, counts: Mapping[str, int]) -> None:
         """Run the processes of every group, and have them load their code. Raises the first refusal."""
         await together([group.spawn(counts.get(name, 1)) for name, group in self.groups.items()])
+
+    async def open(self) -> None:
+        """Have all of them connect to their servers, side by side. Raises the first refusal."""
+        facts = self.facts
+        await together([child.open(facts) for child in self.children])
 
     async def begin(self) -> None:
         """Start each group when those that it comes after are ready. Raises the first refusal."""
@@ -127,12 +133,16 @@ class Supervisor:
         await asyncio.gather(*(group.kill() for group in self.groups.values()))
 
     async def _let_go(self) -> None:
+        self._over = True
         for task in self._works:
             task.cancel()
         await asyncio.gather(*self._works, return_exceptions=True)
 
     async def _in_own_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Await `work`, which goes on when whoever asked for it goes away: half a restart is no state to leave."""
+        if self._over:
+            work.close()
+            raise MicroError("the stack stops")
         task = asyncio.create_task(work)
         self._works.add(task)
         task.add_done_callback(self._works.discard)

@@ -91,6 +91,8 @@ class Shared:
     """Answered to on the services' own ports."""
     metrics: Mapping[str, Metrics]
     """Per service; they outlive a reload."""
+    process: str
+    """The name of this process wherever several share something."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

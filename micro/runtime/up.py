@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from micro.clock import SystemClock
@@ -20,12 +21,14 @@ from micro.runtime.threads import still_running
 from micro.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from micro.clock import Clock
     from micro.config import Config
     from micro.profile import Profile
+    from micro.runtime.forks import Forks
     from micro.runtime.multi import MultiRunner
     from micro.runtime.single import Observer, RunnerOptions, SingleRunner
 
@@ -46,6 +49,8 @@ class UpOptions:
     console: bool = True
     """Show log records on stderr, too."""
     colour: bool = False
+    output: Path | None = None
+    """The file that stdout and stderr go to, where nobody else keeps it from growing without end."""
     began: float | None = None
     """The clock's monotonic time at which the command started; now, where it isn't known."""
     read: Callable[[], Config] | None = None
@@ -56,6 +61,8 @@ class UpOptions:
     """Start the local servers that the profile asks for, and stop them at the end."""
     tell: Callable[[str], None] = _log.info
     """Takes a line on each server, and what is done to have it."""
+    forks: Forks | None = None
+    """What forks processes, where that runs already."""
 
 
 def up(
@@ -93,10 +100,14 @@ def up(
                 choice=options.choice,
                 read=options.read,
                 reload=options.reload,
+                tell=options.tell,
+                forks=options.forks,
             )
             async with _backed(config, profile, options=options, clock=clock, unless=stop.asked) as found:
                 if found is not None:
-                    await _work(config, found, chosen, clock)
+                    ready, migrate = found
+                    async with _bounded(options.output, clock):
+                        await _work(config, ready, replace(chosen, migrate=migrate), clock)
 
     with contextlib.ExitStack() as held:
         held.callback(folder.release)
@@ -123,13 +134,31 @@ def up(
 
 def _backed(
     config: Config, profile: Profile, *, options: UpOptions, clock: Clock, unless: asyncio.Event
-) -> AbstractAsyncContextManager[Profile | None]:
-    """The profile with its servers there and checked; see `micro.runtime.backing.backed`."""
+) -> AbstractAsyncContextManager[tuple[Profile, bool] | None]:
+    """The profile with its servers there, and whether to migrate; see `micro.runtime.backing.backed`."""
     if not profile.servers:
-        return contextlib.nullcontext(profile)
+        return contextlib.nullcontext((profile, False))
     from micro.runtime.backing import backed  # noqa: PLC0415 - for profiles with servers only
 
     return backed(config, profile, options=options, clock=clock, unless=unless)
+
+
+@contextlib.asynccontextmanager
+async def _bounded(output: Path | None, clock: Clock) -> AsyncIterator[None]:
+    """Keep the file small; see `micro.runtime.detach.keep_small`."""
+    if output is None:
+        yield
+        return
+    from micro.runtime.detach import keep_small  # noqa: PLC0415 - for a detached process only
+    from micro.runtime.supervise import Supervised  # noqa: PLC0415 - as above
+
+    work = Supervised("output", partial(keep_small, output, clock), clock=clock)
+    task = asyncio.create_task(work.run(), name="output")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _runner(

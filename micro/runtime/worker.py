@@ -122,8 +122,8 @@ class Worker:
             await self._start(description)
 
         if await completes(begin(), unless=stop.asked):
-            await stop.asked.wait()
             assert self._part is not None
+            await completes(self._part.run(), unless=stop.asked)
             await completes(self._part.drain(grace), unless=stop.hurried)
         return 0
 
@@ -133,7 +133,8 @@ class Worker:
         health = part.verbs.get("health", _healthy)
         self._line.verbs.update(part.verbs)
         self._line.verbs["health"] = partial(_measured, health)
-        self._line.verbs.setdefault("peers", _taken)
+        for verb in ("open", "peers"):
+            self._line.verbs.setdefault(verb, _taken)
         self._line.say("built", facts=dict(part.facts))
         told = await self._said.get()
         began = self._clock.monotonic()

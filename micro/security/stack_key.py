@@ -25,16 +25,19 @@ def load_or_create(path: Path, *, clock: Clock | None = None) -> SigningKey:
     """The key in `path`, made there when there is none: mode 0600, in a folder of mode 0700.
 
     Of several processes that start at once, one makes the key and all use it. Raises `ConfigurationError` for a file
-    that others may read and for one that holds no key.
+    that others may read, for one that holds no key, and where none can be made.
     """
     try:
         return _load(path)
     except FileNotFoundError:
         pass
     clock = clock or SystemClock()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{clock.randbits(64):016x}")
-    _create(path, draft, SigningKey.generate(clock).to_json())
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create(path, draft, SigningKey.generate(clock).to_json())
+    except OSError as error:
+        raise ConfigurationError(f"can't write here: {error.strerror}", file=path) from error
     return _load(path)
 
 

@@ -44,6 +44,8 @@ AUDIENCE = "micro"
 STACK = "micro:stack"
 LEEWAY = 30.0
 MAX_LENGTH = 8192
+_FRESH = 0.01
+"""Seconds for which a reading of the wall clock is good enough to say whether a known token has expired."""
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """What a token may say of itself (RFC 8725 section 3.11, RFC 9068 section 4); others are for other uses."""
 
@@ -145,6 +147,10 @@ class TokenVerifier:
             for source in sources
         }
         self._clock = clock
+        self._monotonic = clock.monotonic
+        self._now = clock.now()
+        self._stale = float("-inf")
+        """When the wall clock has to be read again, which takes as long as all else that a known token costs."""
         self._max_cached = max_cached
         self._verified: OrderedDict[str, tuple[Identity, datetime]] = OrderedDict()
         """Whom tokens speak for, and from when on they don't."""
@@ -155,7 +161,10 @@ class TokenVerifier:
         if known is None:
             return None
         identity, end = known
-        if self._clock.now() >= end:
+        moment = self._monotonic()
+        if moment >= self._stale:
+            self._now, self._stale = self._clock.now(), moment + _FRESH
+        if self._now >= end:
             del self._verified[token]
             return None
         self._verified.move_to_end(token)

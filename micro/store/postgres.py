@@ -152,6 +152,8 @@ class PostgresStore:
         async with self._readers.connection() as connection:
             try:
                 rows: list[Row] = await connection.fetch(text, *values)
+            except asyncpg.ReadOnlySQLTransactionError as error:
+                raise StoreError(_READS_ONLY) from error
             except DRIVER_ERRORS as error:
                 raise self._readers.translated(error) from error
         return rows

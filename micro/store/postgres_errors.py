@@ -6,16 +6,23 @@ import asyncpg
 
 from micro.errors import ConstraintViolation, DatabaseMissing, StoreError, StoreUnavailable, UniqueViolation
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, UnicodeEncodeError, AttributeError)
-"""Everything that the driver raises. `UnicodeEncodeError` comes from binding a parameter, `AttributeError` from a statement
-whose connection was closed under it."""
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    UnicodeEncodeError,
+    AttributeError,
+)
+"""Everything that the driver raises. `UnicodeEncodeError` comes from binding a parameter, `AttributeError` and
+`InternalClientError` from a statement whose connection was closed under it."""
 
 _BY_STATE: dict[str, tuple[type[StoreError], str]] = {
     "23505": (UniqueViolation, ""),
     "28P01": (StoreUnavailable, "the password is wrong; check the URL of the profile's store"),
     "28000": (StoreUnavailable, "the server refuses this user; check the URL of the profile's store"),
     "3D000": (DatabaseMissing, "there is no such database; make it with: micro db migrate"),
-    "25006": (StoreError, "query() only reads; write in a transaction"),
+    "25006": (StoreUnavailable, "the server takes no writes now"),
     "42501": (StoreError, "the user lacks the right"),
 }
 _BY_CLASS: dict[str, tuple[type[StoreError], str]] = {
@@ -36,7 +43,9 @@ _BY_TYPE: tuple[tuple[type[Exception], type[StoreError], str], ...] = (
     (UnicodeEncodeError, ConstraintViolation, "text with a lone surrogate can't be stored"),
     (ConnectionError, StoreUnavailable, "no server answers"),
     (OSError, StoreUnavailable, "no server answers"),
+    (asyncpg.exceptions.ClientConfigurationError, StoreUnavailable, "the URL can't be used"),
     (asyncpg.InterfaceError, StoreUnavailable, "the connection is closed"),
+    (asyncpg.InternalClientError, StoreUnavailable, "the connection is closed"),
     (AttributeError, StoreUnavailable, "the connection is closed"),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from micro.errors import StoreError
+
+driver_log = logging.getLogger("asyncpg")
 
 CONNECT_TIMEOUT = 5.0
 COMMAND_TIMEOUT = 60.0
@@ -86,6 +89,9 @@ class Pool:
 
     async def open(self) -> None:
         """Open the first connection. Raises `StoreUnavailable`."""
+        if driver_log.level == logging.NOTSET:
+            # That a server is away is raised to whoever asks for it; the driver tells it with a traceback, each second.
+            driver_log.setLevel(logging.CRITICAL)
         pool = asyncpg.create_pool(
             self._address.dsn,
             min_size=1,
@@ -143,7 +149,8 @@ class Pool:
         ):  # a connection that can't even do this, the pool throws away
             if connection.is_in_transaction():
                 await connection.execute("rollback")
-        with contextlib.suppress(asyncpg.InterfaceError):  # the pool was closed meanwhile, and took it back
+        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
+            # Or the pool was closed meanwhile, or has found it broken, and took it back.
             await pool.release(connection)
 
 

@@ -29,6 +29,10 @@ _AGAIN = 1.0
 """Seconds until a broken connection is made anew."""
 _PATIENCE = 1.0
 """Seconds that a connection which is being made gets, once it is wanted no more."""
+ANSWER_IN = 2.0
+"""Seconds for a statement: who gives a hint has better things to do than to wait for a server that is away."""
+BEAT = 15.0
+"""Seconds between two looks whether the connection still stands: nobody says so when a cable is pulled."""
 _SEND = "select pg_notify($1, $2)"
 
 
@@ -41,7 +45,7 @@ class PostgresSignals:
         self._id = new_id(clock)
         self._heard: dict[str, list[Callable[[], None]]] = {}
         self._connection: Any = None
-        self._sending = asyncio.Lock()
+        self._using = asyncio.Lock()
         self._changed = asyncio.Event()
         """There is a name more to listen to, or no connection any more."""
         self._task: asyncio.Task[None] | None = None
@@ -62,11 +66,8 @@ class PostgresSignals:
 
     async def signal(self, name: str) -> None:
         """See `micro.store.ports.Signals.signal`."""
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(*DRIVER_ERRORS):  # a hint may be lost
-                async with self._sending:
-                    await connection.execute(_SEND, self._channel(name), self._id)
+        with contextlib.suppress(*DRIVER_ERRORS):  # a hint may be lost
+            await self._ask(_SEND, self._channel(name), self._id)
 
     def on_signal(self, name: str, heard: Callable[[], None]) -> None:
         """See `micro.store.ports.Signals.on_signal`."""
@@ -93,18 +94,42 @@ class PostgresSignals:
         try:
             while not connection.is_closed():
                 self._changed.clear()
-                for channel in self._heard.keys() - listening:
-                    await connection.add_listener(channel, self._hear)
-                    listening.add(channel)
+                async with self._using:
+                    for channel in self._heard.keys() - listening:
+                        await connection.add_listener(channel, self._hear)
+                        listening.add(channel)
                 self._connection = connection
-                await self._changed.wait()
+                await self._rest()
         finally:
             self._connection = None
             connection.terminate()
 
+    async def _rest(self) -> None:
+        """Wait for something to do, and now and then see whether the connection still stands."""
+        try:
+            async with asyncio.timeout(BEAT):
+                await self._changed.wait()
+        except TimeoutError:
+            await self._ask("select 1")
+
+    async def _ask(self, statement: str, *values: str) -> None:
+        """Run a statement, where there is a connection. One that doesn't answer is given up, and made again."""
+        async with self._using:
+            connection = self._connection
+            if connection is None:
+                return
+            try:
+                await connection.execute(statement, *values)
+            except TimeoutError:
+                self._connection = None
+                connection.terminate()
+                raise
+
     async def _connect(self) -> Any:
         """Connect. Closed meanwhile, it is let finish: the driver complains of what is cancelled half-way."""
-        connecting = asyncio.ensure_future(asyncpg.connect(self._address.dsn, timeout=CONNECT_TIMEOUT))
+        connecting = asyncio.ensure_future(
+            asyncpg.connect(self._address.dsn, timeout=CONNECT_TIMEOUT, command_timeout=ANSWER_IN)
+        )
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:

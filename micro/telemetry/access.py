@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,10 @@ FLUSH_EVERY = 0.2
 """Seconds between two writes to the file."""
 
 SLICE = 64
-"""Records written at a time: to encode them holds the event loop up, to write them does not."""
+"""Records made into lines at a time: at once, as long as they are in the processor's caches, and seldom enough to be cheap."""
+
+PIECE = 32
+"""Slices that leave in one write. After each the thread has to wait for the interpreter, and the event loop for the thread."""
 
 WARN_EVERY = 10.0
 """Least number of seconds between two warnings about lost records."""
@@ -69,10 +73,10 @@ class AccessRecord(msgspec.Struct, gc=False):
 
 
 class AccessLog:
-    """Buffers records and appends them to a file a few times a second, off the event loop.
+    """Buffers lines and appends them to a file a few times a second, off the event loop.
 
-    Never blocks its caller: when the disk can't keep up and `capacity` records wait, the oldest is dropped, counted in
-    `dropped`, and a warning is logged. Use it from one event loop.
+    Never blocks its caller: when the disk can't keep up and `capacity` records wait, the oldest `SLICE` of them are
+    dropped, counted in `dropped`, and a warning is logged. Use it from one event loop.
     """
 
     def __init__(
@@ -88,8 +92,11 @@ class AccessLog:
         """Records lost so far: to a full buffer, or to a failing disk."""
         self._clock = clock
         self._file = RotatingFile(path, max_bytes=max_bytes, keep=keep)
-        self._waiting: deque[AccessRecord | Mapping[str, Any]] = deque(maxlen=capacity)
-        self._capacity = capacity
+        self._records: list[AccessRecord | Mapping[str, Any]] = []
+        """The latest, fewer than a slice."""
+        self._slices: deque[tuple[bytes, int]] = deque()
+        """Lines to be written, and how many."""
+        self._most = max(1, capacity // SLICE)
         self._writing = threading.Lock()
         self._reported = 0
         self._reason = "the disk is too slow"
@@ -102,42 +109,50 @@ class AccessLog:
 
     def write(self, record: AccessRecord | Mapping[str, Any]) -> None:
         """Keep a record to be written soon; a mapping has the fields of `AccessRecord`."""
-        if len(self._waiting) == self._capacity:
-            self.dropped += 1
-        self._waiting.append(record)
+        records = self._records
+        records.append(record)
+        if len(records) >= SLICE:
+            self._cut()
 
     async def run(self) -> None:
         """Write what waits, for as long as the task runs. Call `close` afterwards."""
         while True:
             await self._clock.sleep(FLUSH_EVERY)
-            if self._waiting or self.dropped > self._reported:
+            if self._records or self._slices or self.dropped > self._reported:
                 await self.flush()
 
     async def flush(self) -> None:
         """Return once everything kept until now is in the file. Never raises for a failing disk: that is counted."""
+        self._cut()
         await asyncio.to_thread(self._write_out)
         self._report()
 
     async def close(self) -> None:
         """Write the rest and close the file. Idempotent."""
-        await asyncio.to_thread(self._write_out)
+        await self.flush()
         with self._writing:
             self._file.close()
-        self._report()
+
+    def _cut(self) -> None:
+        """Make lines of the latest records."""
+        if not self._records:
+            return
+        records, self._records = self._records, []
+        if len(self._slices) >= self._most:
+            with suppress(IndexError):  # the thread has just written it
+                self.dropped += self._slices.popleft()[1]
+        self._slices.append((_encode(records), len(records)))
 
     def _write_out(self) -> None:
         with self._writing:
-            left = len(self._waiting)
-            while left:
-                records = [self._waiting.popleft() for _ in range(min(left, SLICE))]
-                left -= len(records)
-                self._write_slice(records)
+            while slices := [self._slices.popleft() for _ in range(min(len(self._slices), PIECE))]:
+                self._append(b"".join(lines for lines, _ in slices), sum(records for _, records in slices))
 
-    def _write_slice(self, records: list[AccessRecord | Mapping[str, Any]]) -> None:
+    def _append(self, lines: bytes, records: int) -> None:
         try:
-            self._file.write(_encode(records))
+            self._file.write(lines)
         except OSError as error:
-            self.dropped += len(records)
+            self.dropped += records
             self._reason = error.strerror or str(error)
 
     def _report(self) -> None:

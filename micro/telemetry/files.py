@@ -47,7 +47,7 @@ class RotatingFile:
             self._open()
         if self._size and self._size + more > self._max_bytes:
             self.close()
-            self._rotate()
+            rotate(self.path, keep=self._keep)
             self._open()
         assert self._handle is not None
         return self._handle
@@ -58,13 +58,15 @@ class RotatingFile:
         self._size = os.fstat(self._handle).st_size
         self._torn = self._size > 0 and os.pread(self._handle, 1, self._size - 1) != b"\n"
 
-    def _rotate(self) -> None:
-        for number in range(self._keep - 1, -1, -1):
-            older = rotated(self.path, number)
-            if older.exists():
-                older.replace(rotated(self.path, number + 1))
-        if self._keep == 0:
-            self.path.unlink()
+
+def rotate(path: Path, *, keep: int) -> None:
+    """Make room for a new file of that name; the `keep` latest old ones stay. Raises `OSError`."""
+    for number in range(keep - 1, -1, -1):
+        older = rotated(path, number)
+        if older.exists():
+            older.replace(rotated(path, number + 1))
+    if keep == 0:
+        path.unlink()
 
 
 def rotated(path: Path, number: int) -> Path:

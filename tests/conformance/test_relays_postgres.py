@@ -28,11 +28,11 @@ class Counted(Event, topic="count.events"):
 class Process:
     """What one process has: a store, an outbox and a relay."""
 
-    def __init__(self, url, bus, clock=None):
+    def __init__(self, url, bus, clock=None, name="one"):
         self.clock = clock or SystemClock()
         self.store = PostgresStore(url, clock=self.clock)
         self.outbox = Outbox("counter", clock=self.clock, max_bytes=1_000_000, publishes=[Counted])
-        self.relay = Relay(self.store, bus, outbox=self.outbox, clock=self.clock, owner="counter")
+        self.relay = Relay(self.store, bus, outbox=self.outbox, clock=self.clock, owner=name)
 
     async def emit(self, n):
         async with self.store.transaction() as tx:
@@ -51,7 +51,7 @@ async def bus():
 
 @pytest.fixture
 async def processes(postgres_url, bus):
-    one, other = Process(postgres_url, bus), Process(postgres_url, bus)
+    one, other = Process(postgres_url, bus), Process(postgres_url, bus, name="other")
     await one.store.provision()
     for process in (one, other):
         await process.store.open()
@@ -114,7 +114,7 @@ async def test_two_relays_send_everything_once_and_in_order(processes, bus):
 
 async def test_an_event_in_another_relay_s_bucket_leaves_by_a_hint(processes, bus, postgres_url):
     """The clocks of both relays stand still, so neither ever looks by itself."""
-    holder, guest = (Process(postgres_url, bus, FakeClock(seed=seed)) for seed in range(2))
+    holder, guest = (Process(postgres_url, bus, FakeClock(seed=seed), name=str(seed)) for seed in range(2))
     hears = asyncio.Event()
     holder.store.on_signal("hello", hears.set)
     for process in (holder, guest):

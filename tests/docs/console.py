@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"\n]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
-STAYS = re.compile(r"(micro|make|python -m micro) up\b(?!.*--detach)")
+STAYS = re.compile(r"(micro up|make up|make prod|python -m micro up)\b(?!.*--detach)")
 LOOKS = re.compile(r"micro (call GET|db shell|dlq (list|inspect)|events (list|stats|trace)|logs|ps)\b")
 VERDICT = re.compile("reloaded|restart needed|in force|stay as they were")
 """What a stack says about an edit."""

@@ -54,11 +54,13 @@ def prepare(page: Path, folder: Path, ports: dict[str, str]) -> None:
         shutil.copytree(page.parent, folder, dirs_exist_ok=True)
     else:
         shutil.copy(ROOT / "Makefile", folder)
-        (folder / ".venv").symlink_to(Path(sys.executable).parents[1])
+        (folder / ".venv").mkdir()
+        (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
         (folder / "requirements").mkdir()
-        for prerequisite in ("pyproject.toml", "requirements/run.lock"):
+        for prerequisite in ("pyproject.toml", "requirements/dev.lock"):
             (folder / prerequisite).touch()
-            os.utime(folder / prerequisite, (0, 0))  # older than what is installed, so make installs nothing
+            os.utime(folder / prerequisite, (0, 0))
+        (folder / ".venv" / "dev").touch()  # all is installed, says make, and what that needs is older
     for file in folder.rglob("service.py"):
         file.write_text(translated(file.read_text(), ports))
     file = folder / "micro.toml"
@@ -92,14 +94,13 @@ def marked(page: Path) -> object:
     return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("page", [*map(marked, WITH_COMMANDS)])
-def test_every_command_prints_what_the_page_shows(page, tmp_path):
-    """The commands of a page run in order, in one shell, as a reader would type them."""
+def follow(page: Path, folder: Path, parts: list[object]) -> None:
+    """Do what the page says in the folder, in one shell, as a reader would type it."""
     ports = free_ports()
-    prepare(page, tmp_path, ports)
-    shell = console.Shell(tmp_path, {}, ports)
+    prepare(page, folder, ports)
+    shell = console.Shell(folder, {}, ports)
     try:
-        for part in console.parts(page.read_text()):
+        for part in parts:
             if isinstance(part, console.Step):
                 shell.check(part)
             else:
@@ -107,8 +108,27 @@ def test_every_command_prints_what_the_page_shows(page, tmp_path):
                 shell.write(console.File(part.path, text))
     finally:
         shell.close()
-        if (tmp_path / ".micro" / "infra").exists():  # servers outlive the commands, and a page that fails
-            subprocess.run([sys.executable, "-m", "micro", "infra", "down"], cwd=tmp_path, check=True)
+        if (folder / ".micro" / "infra").exists():  # servers outlive the commands, and a page that fails
+            subprocess.run([sys.executable, "-m", "micro", "infra", "down"], cwd=folder, check=True)
+
+
+@pytest.mark.parametrize("page", [*map(marked, WITH_COMMANDS)])
+def test_every_command_prints_what_the_page_shows(page, tmp_path):
+    """The commands of a page run in order."""
+    follow(page, tmp_path, console.parts(page.read_text()))
+
+
+@pytest.mark.live
+def test_the_tour_of_the_readme_is_the_same_in_many_processes_on_real_servers(tmp_path):
+    """It is started as the README says for that, with pip and from a clone; every other command stays as it is."""
+    page = ROOT / "README.md"
+    parts = console.parts(page.read_text())
+    starts = [part for part in parts if part.command == "micro up"]
+    assert len(starts) == 2
+    for start, command in zip(starts, ("micro up --prod --infra", "make prod"), strict=True):
+        assert re.search(rf"^{command}(?=\s)", page.read_text(), re.MULTILINE)
+        start.command = command
+    follow(page, tmp_path, parts)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

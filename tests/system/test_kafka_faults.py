@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from operator import attrgetter
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from micro.bus import kafka_member, kafka_producer
+from micro.bus import kafka_client, kafka_member, kafka_producer
 from micro.bus.kafka import KafkaBus
-from micro.bus.message import Message
+from micro.bus.kafka_url import parse_url
+from micro.bus.message import Message, Partition
 from micro.clock import SystemClock
 from micro.errors import BusError, BusUnavailable, ConfigurationError, PublishFailed
 from micro.infra.kafka import Kafka
@@ -109,7 +113,7 @@ async def test_one_that_hangs_is_given_up_and_the_next_producer_goes_on(bus, bro
 
 async def test_a_member_hears_of_a_silent_broker_and_heals_itself(bus, broker, monkeypatch, freeze):
     monkeypatch.setattr(kafka_member, "SILENT", 1.0)
-    monkeypatch.setattr(kafka_member, "_STOP", 0.5)
+    monkeypatch.setattr(kafka_client, "STOP_IN", 0.5)
     topic = "silent.events"
     await bus.publish(messages(topic, range(3)))
     member = await bus.subscribe("silent", [topic])
@@ -132,6 +136,96 @@ async def test_a_member_hears_of_a_silent_broker_and_heals_itself(bus, broker, m
             except BusError:
                 await SystemClock().sleep(0.1)
     await member.close()
+
+
+@pytest.mark.parametrize(
+    "task", ["_client._sync_task", "_coordinator._coordination_task", "_fetcher._fetch_task"]
+)
+async def test_a_member_whose_driver_has_lost_a_task_is_made_anew(bus, task):
+    """As a write on a closed connection does it: the driver's task ends, and what waits for it waits for ever."""
+    topic = f"lost.{task.rpartition('.')[2].lstrip('_').replace('_', '-')}"
+    await bus.publish(messages(topic, range(3)))
+    member = await bus.subscribe(topic, [topic])
+    got = []
+    async with asyncio.timeout(30):
+        while len(got) < 3:
+            got += await member.fetch(limit=10, wait=0.5)
+    positions = {record.partition: record.offset + 1 for record in got}
+    lost = attrgetter(task)(member._consumer)
+    lost.cancel()
+    await asyncio.wait([lost])
+    await bus.publish(messages(topic, range(3, 6)))
+    async with asyncio.timeout(60):
+        while len(got) < 6:
+            try:
+                got += [record for record in await member.fetch(limit=10, wait=0.5) if record not in got]
+                await member.commit(positions)
+            except BusError:
+                await SystemClock().sleep(0.1)
+    assert (await bus.positions())[topic] == positions
+    await member.close()
+
+
+async def test_positions_that_the_brokers_do_not_take_are_told_in_time(bus, broker, monkeypatch, freeze):
+    monkeypatch.setattr(kafka_member, "ANSWER_IN", 0.5)
+    monkeypatch.setattr(kafka_client, "STOP_IN", 0.5)
+    topic = "positions.events"
+    await bus.publish(messages(topic, range(3)))
+    member = await bus.subscribe(topic, [topic])
+    got = []
+    async with asyncio.timeout(30):
+        while len(got) < 3:
+            got += await member.fetch(limit=10, wait=0.5)
+    positions = {record.partition: record.offset + 1 for record in got}
+    await freeze(broker.pid)
+    with pytest.raises(BusUnavailable):
+        async with asyncio.timeout(5):
+            await member.commit(positions)
+    os.kill(broker.pid, signal.SIGCONT)
+    async with asyncio.timeout(60):
+        while (await bus.positions()).get(topic) != positions:
+            try:
+                await member.fetch(limit=10, wait=0.1)
+                await member.commit(positions)
+            except BusError:
+                await SystemClock().sleep(0.1)
+    await member.close()
+
+
+async def test_leaving_partitions_alone_for_long_is_not_taken_for_silence(bus, monkeypatch):
+    monkeypatch.setattr(kafka_member, "SILENT", 0.2)
+    topic = "alone.events"
+    await bus.publish(messages(topic, range(3)))
+    member = await bus.subscribe("alone", [topic])
+    consumer = member._consumer
+    for _ in range(10):
+        await member.fetch(limit=10, wait=0.05, exclude=member.assigned())
+    assert member._consumer is consumer
+    await member.close()
+
+
+async def test_behind_a_record_that_the_broker_refuses_nothing_of_its_partition_arrives(bus, broker):
+    """Its topic takes less than we do. The driver alone would send what follows, and a key's order be lost."""
+    topic = "small.events"
+    await bus.publish([Message(topic, "key0", b"first")])
+    admin = AIOKafkaAdminClient(**parse_url(broker.url(broker.record)).options())
+    await admin.start()
+    await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "200000"})]
+    )
+    await admin.close()
+    large = [
+        Message(topic, "key0", b"x" * 300_000),
+        *[Message(topic, "key0", b"%05d" % n) for n in range(200)],
+    ]
+    for _ in range(2):
+        with pytest.raises(PublishFailed, match="larger than the topic takes") as caught:
+            await bus.publish([Message(topic, "key1", b"other"), *large])
+        assert caught.value.acknowledged <= {0}, "another partition's may be there"
+    values = []
+    for number in range((await bus.topics())[topic]):
+        values += [each.message.value for each in await bus.read(Partition(topic, number), 0, limit=500)]
+    assert b"00000" not in values
 
 
 async def test_no_broker_and_a_wrong_password_are_one_sentence_each(broker):

@@ -66,7 +66,7 @@ class TestMigrating:
     ):
         for _ in range(2):
             before = micro("db", "status", "--prod", "--json")
-            assert (before.code, len(before.items)) == (1, 9)
+            assert (before.code, len(before.items)) == (1, 12)
             assert {item["applied_at"] for item in before.items} == {None}
         assert "no such database" in micro("db", "shell", "--prod", "task", "select 1").err
         refused = micro("up", "--prod")
@@ -81,7 +81,7 @@ class TestMigrating:
             item["service"] for item in micro("db", "status", "--prod", "--json").items if item["applied_at"]
         } == {"task"}
         rest = json.loads(micro("db", "migrate", "--prod", "--json").out)
-        assert (sorted(rest["made"]), len(rest["items"])) == (["notification", "user"], 6)
+        assert (sorted(rest["made"]), len(rest["items"])) == (["notification", "user"], 8)
         assert micro("db", "migrate", "--prod").err == "nothing to apply: all is up to date\n"
         assert micro("db", "status", "--prod").code == 0
 

@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
@@ -84,41 +83,11 @@ def listening():
 
 
 @pytest.fixture
-def certificate(tmp_path):
+def certificate(certified):
     """Makes two TLS contexts: of a server with a certificate for that name, and of a client that trusts it."""
 
     def make(name):
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-        now = datetime.now(UTC)  # noqa: TID251 # OpenSSL compares with the machine's own clock
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(issuer)
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        file = tmp_path / "server.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + made.public_bytes(serialization.Encoding.PEM)
-        )
-        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        server.load_cert_chain(file)
+        server, file = certified(name)
         return server, ssl.create_default_context(cafile=file)
 
     return make

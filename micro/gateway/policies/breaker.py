@@ -37,12 +37,11 @@ class RouteBreaker:
     A new plan begins with a closed one.
     """
 
-    __slots__ = ("_breaker", "_clock", "_monotonic", "_name", "_openings", "_spec", "_trial")
+    __slots__ = ("_breaker", "_monotonic", "_name", "_openings", "_spec", "_trial")
 
     def __init__(self, spec: BreakerSpec, clock: Clock, *, name: str, metrics: Metrics) -> None:
         """`name` is what logs and metrics call the route."""
         self._spec = spec
-        self._clock = clock
         self._monotonic = clock.monotonic
         self._name = name
         self._breaker = Breaker(spec)
@@ -61,7 +60,7 @@ class RouteBreaker:
         """Let it go on, or refuse it."""
         breaker = self._breaker
         if breaker.state != CLOSED:
-            now = self._clock.monotonic()
+            now = self._monotonic()
             if not breaker.admits(now):
                 return self._refuse(exchange, breaker.until - now)
             breaker.tried(now)
@@ -78,17 +77,16 @@ class RouteBreaker:
         if (
             breaker.state == CLOSED and 200 <= exchange.status < 499 and not exchange.error
         ):  # most of the time
-            window, monotonic = breaker.window, self._monotonic
-            now = monotonic()
-            if now >= window.turn:
-                window.roll(now)
+            window = breaker.window
+            if exchange.ended >= window.turn:
+                window.roll(exchange.ended)
             window.requests += 1
             return
         # A request that is not the trial began, for all that the breaker cares, before it opened.
         began = _BEFORE
         if exchange.ids is self._trial:
             began, self._trial = _NOW, None
-        if breaker.ended(self._clock.monotonic(), began, failed=outcome(exchange)):
+        if breaker.ended(exchange.ended, began, failed=outcome(exchange)):
             self._turned()
 
     def _refuse(self, exchange: Exchange, wait: float) -> Answer:

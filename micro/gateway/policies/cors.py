@@ -10,6 +10,7 @@ from micro.gateway.refusals import DENIED, refuse
 
 if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
+    from micro.gateway.headers import Pair
     from micro.gateway_spec import Cors
 
 _VERDICT = frozenset(
@@ -59,14 +60,16 @@ class CrossOrigin:
     def on_response(self, exchange: Exchange) -> None:
         """Say who may read the answer."""
         fields = [pair for pair in exchange.fields if pair[0] not in _VERDICT]
-        exchange.fields = fields
+        exchange.fields = [*fields, *self.verdict(exchange.found.get(b"origin"))]
+
+    def verdict(self, origin: bytes | None) -> list[Pair]:
+        """Who may read an answer to a page of that origin."""
         if self._any:
-            fields += [(b"access-control-allow-origin", b"*"), *self._shared]
-            return
-        fields.append((b"vary", b"Origin"))
-        origin = exchange.found.get(b"origin")
-        if origin in self._origins:
-            fields += [(b"access-control-allow-origin", origin), *self._shared]
+            return [(b"access-control-allow-origin", b"*"), *self._shared]
+        vary = (b"vary", b"Origin")
+        if origin is None or origin not in self._origins:
+            return [vary]
+        return [vary, (b"access-control-allow-origin", origin), *self._shared]
 
     def __str__(self) -> str:
         return f"cors: {', '.join(self._cors.origins)}"

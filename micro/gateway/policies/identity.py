@@ -45,26 +45,20 @@ class Identification:
         peer = exchange.peer
         address = peer[0] if peer is not None else "unknown"
         exchange.client, exchange.forwarded_for = self._known.get(address) or self._remember(address)
-        request_id, exchange.traceparent = self._ids.make(exchange.started)
+        field, exchange.traceparent = self._ids.make(exchange.started)
         exchange.trusted = False
         known = exchange.known
         if known is not None and known.nameless and self._peers is None:  # most of the time
-            exchange.request_id = exchange.correlation_id = request_id
-            field = request_id.encode("ascii")
             exchange.ids = ((b"x-request-id", field), (b"x-correlation-id", field))
+            exchange.request_id = exchange.correlation_id = field.decode("ascii")
             return
         if self._peers is not None and self._peers.trusts(exchange.client):
             exchange.trusted = True
             exchange.client = self._peers.client_ip(exchange.client, _hops(found))
-            request_id = _id(found.get(b"x-request-id")) or request_id
-        exchange.request_id = request_id
-        field = request_id.encode("ascii")
-        correlation = found.get(b"x-correlation-id")
-        if correlation is not None and _ID.match(correlation):
-            exchange.correlation_id = correlation.decode("ascii")
-        else:
-            exchange.correlation_id, correlation = request_id, field
+            field = _id(found.get(b"x-request-id")) or field
+        correlation = _id(found.get(b"x-correlation-id")) or field
         exchange.ids = ((b"x-request-id", field), (b"x-correlation-id", correlation))
+        exchange.request_id, exchange.correlation_id = field.decode("ascii"), correlation.decode("ascii")
         if b"traceparent" in found or b"tracestate" in found:
             self._continue_trace(exchange, found)
 
@@ -85,7 +79,7 @@ class Identification:
             exchange.found = _without_state(found)
             return
         flags = int(parent[53:55], 16) & TRACE_FLAGS
-        exchange.traceparent = f"00-{parent[3:35]}-{self._ids.span_id()}-{flags:02x}"
+        exchange.traceparent = b"00-%b-%b-%02x" % (parent[3:35].encode("ascii"), self._ids.span_id(), flags)
         state = found.get(b"tracestate")
         if state is not None and not is_tracestate(state):
             exchange.found = _without_state(found)
@@ -94,8 +88,8 @@ class Identification:
         return "identity: client address, request id, correlation id, trace"
 
 
-def _id(value: bytes | None) -> str | None:
-    return value.decode("ascii") if value is not None and _ID.match(value) else None
+def _id(value: bytes | None) -> bytes | None:
+    return value if value is not None and _ID.match(value) else None
 
 
 def _without_state(found: dict[bytes, bytes]) -> dict[bytes, bytes]:

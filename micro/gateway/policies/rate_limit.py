@@ -60,7 +60,7 @@ class Meter:
     their /64.
     """
 
-    __slots__ = ("_name", "by", "form", "limit", "period", "policy", "prefix", "subject")
+    __slots__ = ("_name", "by", "form", "limit", "period", "policy", "prefix", "subject", "whole")
 
     def __init__(self, name: str, rate: Rate, *, by: str = "ip", key: str | None = None) -> None:
         self._name = name
@@ -74,6 +74,8 @@ class Meter:
         """What `RateLimit-Policy` says of it: a member of a List (RFC 9651)."""
         self.form = quoted.replace(b"%", b"%%") + b";r=%d;t=%d"
         """What `RateLimit` says of it, but for how many requests and seconds."""
+        self.whole = quoted.replace(b"%", b"%%") + b";r=%%d;t=%d" % ceil(rate.period)
+        """The same where the whole period has to pass, as after every request that was counted."""
 
     def state(self, hit: Hit) -> bytes:
         """What `RateLimit` says of it. A refused client is never told to come back at once."""
@@ -94,7 +96,6 @@ class _Limits:
     """
 
     __slots__ = ("_meters", "_window")
-    adds = True
 
     def __init__(self, window: Window, meters: Sequence[Meter]) -> None:
         self._window = window
@@ -125,15 +126,16 @@ class _Limits:
 class RateLimit(_Limits):
     """429 beyond one limit."""
 
-    __slots__ = ("_form", "_limit", "_meter", "_period", "_policy", "_prefix", "_subject")
+    __slots__ = ("_limit", "_meter", "_period", "_policy", "_prefix", "_subject", "_whole")
+    adds = True
 
     def __init__(self, window: Window, meter: Meter) -> None:
         super().__init__(window, (meter,))
         self._meter = meter
-        self._form = meter.form
-        self._policy = (b"ratelimit-policy", meter.policy)
         self._subject, self._prefix = meter.subject, meter.prefix
         self._limit, self._period = meter.limit, meter.period
+        self._policy = (b"ratelimit-policy", meter.policy)
+        self._whole = meter.whole
 
     def on_request(self, exchange: Exchange) -> Verdict:
         """Count it: at once where the window can, else when it has answered."""
@@ -141,15 +143,13 @@ class RateLimit(_Limits):
         subject = subject_of(exchange)
         if subject is None:
             return None
-        count = self._window.hit
-        hit = count(self._prefix + subject, self._limit, self._period)
-        if hit.__class__ is Hit:
-            allowed, remaining, reset = hit
-            if not allowed or exchange.quota is not None:
-                return self._judge(exchange, hit)
-            exchange.quota = (self._policy, (b"ratelimit", self._form % (remaining, ceil(reset))))
-            return None  # most of the time
-        return self._wait(exchange, hit)  # type: ignore[arg-type] # no Hit: an awaitable of one
+        hit = self._window.hit(self._prefix + subject, self._limit, self._period)
+        if hit.__class__ is not Hit:
+            return self._wait(exchange, hit)  # type: ignore[arg-type] # no Hit: an awaitable of one
+        if not hit.allowed or hit.reset != self._period or exchange.quota is not None:
+            return self._judge(exchange, hit)
+        exchange.quota = (self._policy, (b"ratelimit", self._whole % hit.remaining))  # most of the time
+        return None
 
     async def _wait(self, exchange: Exchange, hit: Awaitable[Hit]) -> Answer | None:
         return self._judge(exchange, await hit)
@@ -167,6 +167,7 @@ class RateLimits(_Limits):
     """429 beyond any of several limits, which count a request in one atomic step: all of them, or none."""
 
     __slots__ = ()
+    adds = True
 
     def on_request(self, exchange: Exchange) -> Verdict:
         """See `RateLimit.on_request`."""

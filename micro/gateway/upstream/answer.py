@@ -25,6 +25,8 @@ MAX_KNOWN = 4 << 10
 
 _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _OPENING = len(_VERSIONS[0])
+_FAILURE = 500
+"""From here on a status says something of the instance, and each is thought about."""
 _EMPTY_LINE = b"\r\n\r\n"
 
 
@@ -58,12 +60,17 @@ class AnswerReader(ParsedAnswer):
 
     def __init__(self) -> None:
         self.known: KnownAnswer | None = None
-        """The last answer, where the next one may be recognized by it."""
+        """The last answer, where the next one may be recognized by it: never while one is under way."""
         super().__init__()
+
+    def begin(self, *, mute: bool = False) -> None:
+        """See `ParsedAnswer.begin`."""
+        super().begin(mute=mute)
+        if mute:
+            self.known = None
 
     def feed(self, data: bytes) -> None:
         """Read what came. Raises `UpstreamError` for what is no answer; the connection is good for nothing then."""
-        self.touched = True
         if self.status:
             self._parse(data)
             if self._chunked and not self.done:
@@ -93,7 +100,7 @@ class AnswerReader(ParsedAnswer):
     def _remember(self, data: bytes, length: int) -> None:
         """The answer is whole: the next one may have the same head, if it comes within the same second."""
         size = len(data)
-        if length < size <= length + MAX_KNOWN:
+        if length < size <= length + MAX_KNOWN and self.status < _FAILURE:
             self.known = KnownAnswer(data[:-length], size, self.status, self.fields.copy())
 
     def end(self) -> None:

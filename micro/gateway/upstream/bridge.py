@@ -86,7 +86,7 @@ class Bridge:
         """See `Downstream.head`."""
         self._go_on()
         if status >= 200:
-            self._head = {"type": "http.response.start", "status": status, "headers": fields}
+            self._head = {"type": "http.response.start", "status": status, "headers": fields.copy()}
             if body:
                 self._pieces.append(body)
                 self._size += len(body)

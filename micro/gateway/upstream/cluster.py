@@ -8,6 +8,7 @@ from micro.gateway.upstream.balance import LeastRequests, RoundRobin, TwoChoices
 from micro.gateway.upstream.breaker import CLOSED
 from micro.gateway.upstream.chance import Chance
 from micro.gateway.upstream.hashing import Rendezvous
+from micro.gateway.upstream.instance import NOT_CALM
 from micro.gateway.upstream.ports import UpstreamError
 from micro.gateway.upstream.probe import Prober
 from micro.gateway.upstream.retry import Budget, is_repeatable, jittered
@@ -95,18 +96,21 @@ class Cluster(Roster):
             instance.failures = 0
         if instance.gone:
             self.part(instance)
+        calm = instance.breaker.state == CLOSED and not instance.gone
+        instance.calm_until = (
+            min(self._budget.window.turn, instance.breaker.window.turn) if calm else NOT_CALM
+        )
 
     def served(self, instance: Instance, now: float, began: float) -> None:
         """A request that began at `began` has ended well, and gives its slot back: `ended` and `Slots.leave` in one step."""
-        breaker, budget, slots = instance.breaker, self._budget.window, self.slots
-        window = breaker.window
-        if breaker.state != CLOSED or now >= budget.turn or now >= window.turn or instance.gone:
-            self.ended(instance, False, now - began)
-        else:
+        if now < instance.calm_until:  # most of the time there is nothing to do but to count
             instance.active -= 1
             instance.failures = 0
-            budget.requests += 1
-            window.requests += 1
+            instance.breaker.window.requests += 1
+            self._budget.window.requests += 1
+        else:
+            self.ended(instance, False, now - began)
+        slots = self.slots
         slots.active -= 1
         if slots.waiting:
             slots.admit()

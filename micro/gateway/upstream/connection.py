@@ -26,12 +26,12 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_armed",
         "_backlog",
-        "_pool",
-        "_reading",
         "_slot",
         "clogged",
         "deadline",
         "leg",
+        "paused",
+        "pool",
         "reader",
         "since",
         "transport",
@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self.pool = pool
         self.reader = AnswerReader()
         self.leg: NetworkLeg | None = None
         """Whose exchange it is on; none when idle."""
@@ -55,44 +55,41 @@ class Connection(asyncio.Protocol):
         self._armed = NEVER
         self._slot: Slot | None = None
         self._backlog = 0
-        self._reading = True
+        self.paused = False
+        """Whether nothing is read, for the client can't take it."""
 
     # The exchange's side.
 
-    def claim(self, leg: NetworkLeg, *, mute: bool) -> None:
-        """It is `leg`'s from now on; `mute`: the answer will be one to HEAD."""
-        self.leg = leg
-        self.deadline = NEVER
-        reader = self.reader
-        if reader.touched or reader.mute or mute:
-            reader.begin(mute=mute)
-
     def expect(self, seconds: float | None) -> None:
         """Something must come from the instance within so many seconds."""
-        self.limit(NEVER if seconds is None else self._pool.monotonic() + seconds)
+        self.limit(NEVER if seconds is None else self.pool.monotonic() + seconds)
 
     def limit(self, moment: float) -> None:
         """Set the deadline; there is one at a time."""
         self.deadline = moment
         if moment < self._armed:
-            if self._slot is not None:
-                self._slot.discard(self)
-            self._armed = moment
-            self._slot = self._pool.wheel.add(self, moment)
+            self._arm(moment)
+
+    def _arm(self, moment: float) -> None:
+        """Let the wheel look here then."""
+        if self._slot is not None:
+            self._slot.discard(self)
+        self._armed = moment
+        self._slot = self.pool.wheel.add(self, moment)
 
     def pause(self) -> None:
         """Read no more: the client can't take it. The instance is not to blame meanwhile."""
-        if self._reading and not self.transport.is_closing():
-            self._reading = False
+        if not self.paused and not self.transport.is_closing():
+            self.paused = True
             self.transport.pause_reading()
             self.deadline = NEVER
 
     def resume(self) -> None:
         """Read on."""
-        if not self._reading and not self.transport.is_closing():
-            self._reading = True
+        if self.paused and not self.transport.is_closing():
+            self.paused = False
             self.transport.resume_reading()
-            self.expect(self._pool.spec.read_timeout)
+            self.expect(self.pool.spec.read_timeout)
 
     def drop(self) -> None:
         """Close it at once; its exchange is not told."""
@@ -102,58 +99,64 @@ class Connection(asyncio.Protocol):
     def hang_up(self) -> None:
         """Close it when the instance has what was sent, and at once if it doesn't take it; its exchange is not told."""
         self.leg = None
-        self.expect(self._pool.spec.write_timeout)
+        self.expect(self.pool.spec.write_timeout)
         self.transport.close()
 
-    def release(self, now: float, *, keep: bool) -> None:
+    def finish(self, now: float, *, keep: bool) -> None:
         """Its exchange has ended. Keep it for the next one, or close it."""
+        if keep:
+            self.reader.begin()
+            self.release(now)
+        else:
+            self.drop()
+
+    def release(self, now: float) -> None:
+        """Keep it for the next exchange; the reader waits for an answer to GET already."""
         self.leg = None
-        if not keep or self.clogged:
+        if self.clogged:
             self.transport.abort()
             return
-        if not self._reading:  # the client can't take the answer yet; the instance has given all of it
-            self._reading = True
+        if self.paused:  # the client can't take the answer yet; the instance has given all of it
+            self.paused = False
             self.transport.resume_reading()
         self.used = True
         self.since = now
-        pool = self._pool
-        pool.idle.append(self)
-        self.deadline = moment = now + pool.keep_alive
-        if moment < self._armed:
-            self.limit(moment)
+        self.pool.idle.append(self)
 
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol.connection_made`."""
         stream = cast(asyncio.Transport, transport)
-        self.transport = cast(asyncio.Transport, self._pool.outgoing.over(stream))
+        self.transport = cast(asyncio.Transport, self.pool.outgoing.over(stream))
+        self._arm(self.pool.monotonic() + self.pool.keep_alive)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol.data_received`."""
-        leg = self.leg
-        if leg is None:  # nobody asked for anything
-            self.transport.abort()
-            return
-        if leg.tunnel is not None:
-            leg.tunnel.from_instance(data)
-            return
-        reader = self.reader
-        known = reader.known
+        leg, known = self.leg, self.reader.known
         if (
             known is not None
-            and not (reader.touched or reader.mute)
+            and leg is not None
             and len(data) == known.size
             and data.startswith(known.head)
-            and leg.whole(known, data[-known.length :])
+            and leg.again(known, data[-known.length :])
         ):
             return
+        if leg is None:  # nobody asked for anything
+            self.transport.abort()
+        elif leg.tunnel is not None:
+            leg.tunnel.from_instance(data)
+        else:
+            self._read(leg, data)
+
+    def _read(self, leg: NetworkLeg, data: bytes) -> None:
+        reader = self.reader
         try:
             reader.feed(data)
         except UpstreamError as error:
             self._fail(error)
             return
-        if reader.interim or not reader.done or leg.answered or not leg.whole(reader, b""):
+        if reader.interim or not reader.done or leg.answered or not leg.whole(reader):
             self._tell(leg, reader)
 
     def _tell(self, leg: NetworkLeg, reader: AnswerReader) -> None:
@@ -167,12 +170,12 @@ class Connection(asyncio.Protocol):
         if self.leg is leg and leg.tunnel is None:
             if reader.done:
                 leg.done(reader)
-            elif self._reading:
-                self.expect(self._pool.spec.read_timeout)
+            elif not self.paused:
+                self.expect(self.pool.spec.read_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol.connection_lost`."""
-        self._pool.forget(self)
+        self.pool.forget(self)
         if self._slot is not None:
             self._slot.discard(self)
         leg, self.leg = self.leg, None
@@ -195,7 +198,7 @@ class Connection(asyncio.Protocol):
         """See `asyncio.BaseProtocol.pause_writing`."""
         self.clogged = True
         self._backlog = self.transport.get_write_buffer_size()
-        self.expect(self._pool.spec.write_timeout)
+        self.expect(self.pool.spec.write_timeout)
         if self.leg is not None:
             self.leg.downstream.pause()
 
@@ -209,20 +212,29 @@ class Connection(asyncio.Protocol):
     # The wheel's side.
 
     def due(self) -> None:
-        """See `Timed.due`."""
-        self._slot, self._armed = None, NEVER
-        if self._pool.monotonic() < self.deadline:
-            if self.deadline is not NEVER:
-                self.limit(self.deadline)
+        """See `Timed.due`. The wheel always has an entry, `keep_alive` seconds ahead at most: so who sets no deadline has
+        nothing to do with it."""
+        self._slot = None
+        pool, leg = self.pool, self.leg
+        now = pool.monotonic()
+        idle = leg is None and not self.transport.is_closing()
+        moment = self.since + pool.keep_alive if idle else self.deadline
+        if now < moment:
+            self._arm(min(moment, now + pool.keep_alive))
             return
-        leg = self.leg
+        self._armed = NEVER
         if leg is None:
             self.transport.abort()
-        elif leg.tunnel is not None and not self.clogged:
+        else:
+            self._overdue(leg)
+
+    def _overdue(self, leg: NetworkLeg) -> None:
+        """What was expected has not come."""
+        if leg.tunnel is not None and not self.clogged:
             leg.tunnel.silent()
         elif self.clogged and self.transport.get_write_buffer_size() != self._backlog:
             self._backlog = self.transport.get_write_buffer_size()
-            self.expect(self._pool.spec.write_timeout)
+            self.expect(self.pool.spec.write_timeout)
         else:
             self._fail(_late(self))
 

@@ -35,7 +35,7 @@ class Downstream(Throttled, Protocol):
     """The client's side of one exchange. `pause` and `resume` are about the request's body."""
 
     def head(self, status: int, fields: list[Pair], length: int | None, *, body: bytes | None = None) -> None:
-        """The answer's head, as it came from the instance but for the fields of its connection.
+        """The answer's head, as it came from the instance but for the fields of its connection. `fields` are not to be changed.
 
         An interim answer (1xx but 101) may come before, any number of times. `length` is the body's, where it is known
         in advance: 0 too where the answer has no body. With a `body`, empty or not, the answer is complete, and nothing
@@ -80,7 +80,8 @@ class DirectUpstream(Upstream, Protocol):
     """An upstream with a short path."""
 
     def start(self, exchange: Exchange, downstream: Downstream, *, body: bool) -> Leg:
-        """Begin one exchange, whose policies have all passed. `body`: whether one will come, to be ended by `Leg.end`.
+        """Begin one exchange, whose policies have all passed at `exchange.began`. `body`: whether one will come, to be ended
+        by `Leg.end`.
 
         May call `downstream` before it returns. The route's deadline is the client's side's to keep, by `Leg.cancel`;
         those of connecting, reading and writing are the upstream's.

@@ -7,7 +7,8 @@ MAX_MESSAGE = 16 << 20
 TOO_BIG = 1009
 PROTOCOL_ERROR = 1002
 GOING_AWAY = 1001
-"""Close codes (RFC 6455 section 7.4.1)."""
+SERVICE_RESTART = 1012
+"""Close codes (RFC 6455 section 7.4.1, and https://www.iana.org/assignments/websocket)."""
 
 _CLOSE = 0x8
 _CONTROL = 0x8

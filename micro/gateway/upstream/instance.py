@@ -16,6 +16,7 @@ STATES = (HEALTHY, UNHEALTHY, STARTING, EJECTED, BROKEN, TRIED)
 
 STEPS = 20
 """In which the share of an instance in slow start grows."""
+NOT_CALM = float("-inf")
 HASTE = 4
 """How many quick probes an instance gets at first: they don't make it unhealthy, it may still be starting."""
 
@@ -28,6 +29,7 @@ class Instance:
         "active",
         "base",
         "breaker",
+        "calm_until",
         "ejected",
         "ejected_until",
         "ejections",
@@ -88,6 +90,9 @@ class Instance:
         self.ejections = 0
         """In a row."""
         self.breaker = Breaker(breaker)
+        self.calm_until = NOT_CALM
+        """Before this moment a request that ends well needs only to be counted: the breaker is closed, the instance has not
+        left, and no window of time has to move on."""
 
     @property
     def fit(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from micro.gateway.headers import is_event_stream
-from micro.gateway.upstream.answer import KnownAnswer
-from micro.gateway.upstream.attempts import LAST_CHUNK, Attempts, chunk
+from micro.gateway.upstream.attempts import Attempts
 from micro.gateway.upstream.ports import UpstreamError
+from micro.gateway.upstream.retry import IDEMPOTENT
+from micro.gateway.upstream.upload import LAST_CHUNK
 
 if TYPE_CHECKING:
-    from micro.gateway.upstream.answer import AnswerReader
+    from micro.gateway.upstream.answer import AnswerReader, KnownAnswer
 
 _FAILURES = frozenset({502, 503, 504})
 """Answers that speak against an instance."""
@@ -25,23 +26,26 @@ class NetworkLeg(Attempts):
 
     def feed(self, data: bytes) -> None:
         """See `Leg.feed`."""
+        upload, connection = self._upload, self._connection
         if self.tunnel is not None:
             self.tunnel.from_client(data)
-        elif not self.over and not self._unwanted:
-            if self._kept is not None:
-                self._keep(self._kept, data)
-            if self._connection is not None:
-                self._connection.transport.write(chunk(data) if self._chunked else data)
+        elif upload is not None and not self.over and not upload.unwanted:
+            repeatable = self._exchange.method in IDEMPOTENT
+            if upload.keep(data, waiting=connection is None, repeatable=repeatable) and not upload.paused:
+                upload.paused = True
+                self.downstream.pause()
+            if connection is not None:
+                connection.transport.write(upload.framed(data))
 
     def end(self) -> None:
         """See `Leg.end`."""
+        upload, connection = self._upload, self._connection
         if self.tunnel is not None:
             self.tunnel.client_left()
-        elif not self._ended:
-            self._ended = True
-            connection = self._connection
-            if connection is not None and not self._unwanted:
-                if self._chunked:
+        elif upload is not None and not upload.ended:
+            upload.ended = True
+            if connection is not None and not upload.unwanted:
+                if upload.chunked:
                     connection.transport.write(LAST_CHUNK)
                 if not self.answered and not connection.clogged:
                     connection.expect(self._upstream.spec.first_byte_timeout)
@@ -64,7 +68,7 @@ class NetworkLeg(Attempts):
         if self._instance is not None:
             self._report(failed=self._is_late() or None)
         slots = self._upstream.cluster.slots
-        if not self._queued or not slots.withdraw(self):
+        if not slots.withdraw(self):
             slots.leave()
 
     def pause(self) -> None:
@@ -87,42 +91,54 @@ class NetworkLeg(Attempts):
                     self.downstream.head(status, fields, 0)
         reader.interim.clear()
 
-    def whole(self, answer: AnswerReader | KnownAnswer, body: bytes) -> bool:
-        """A whole answer came at once, `body` being what the reader has none of.
+    def again(self, known: KnownAnswer, body: bytes) -> bool:
+        """A whole answer came at once, with a head that is known. False where there is more to think about.
 
-        False where there is more to think about: then its parts are told one by one.
+        Does what `head` and `done` do, most of the time.
         """
-        upstream, connection, instance = self._upstream, self._connection, self._instance
-        cluster, status, exchange = upstream.cluster, answer.status, self._exchange
-        if connection is None or instance is None or not self._ended:
+        upload, connection, instance = self._upload, self._connection, self._instance
+        if connection is None or instance is None or (upload is not None and not upload.ended):
+            return False
+        upstream, exchange = self._upstream, self._exchange
+        self.over = True
+        self._connection = None
+        monotonic = upstream.monotonic  # a callable kept in a slot is called faster by a name
+        now, began = monotonic(), exchange.began
+        exchange.upstream_seconds = now - began
+        exchange.answer = known
+        if connection.clogged or connection.paused:
+            connection.release(now)
+        else:  # as that does, most of the time
+            connection.leg = None
+            connection.since = now
+            connection.pool.idle.append(connection)
+        upstream.cluster.served(instance, now, began)
+        self.downstream.head(known.status, known.fields, known.length, body=body)
+        return True
+
+    def whole(self, reader: AnswerReader) -> bool:
+        """A whole answer was read at once: `head` and `done` in one. False where there is more to think about."""
+        upload, connection, instance = self._upload, self._connection, self._instance
+        upstream, exchange, status = self._upstream, self._exchange, reader.status
+        cluster = upstream.cluster
+        if connection is None or instance is None or (upload is not None and not upload.ended):
             return False
         if status == 101 or status in cluster.retry_statuses:
             return False
         self.over = self.answered = True
         self._connection = self._instance = None
-        monotonic = upstream.monotonic  # a callable kept in a slot is called faster by a name
-        now = monotonic()
-        exchange.upstream_seconds = now - self._began
-        fields, length, keep = answer.fields, answer.length, True
-        if isinstance(answer, KnownAnswer):
-            exchange.answer = answer
-            fields = fields.copy()
-        else:
-            exchange.answer = None
-            keep = answer.keep
-            body = answer.take() if answer.pieces else b""
-        connection.release(now, keep=keep)
-        if status in _FAILURES:
-            cluster.ended(instance, True, now - self._began)
-            cluster.slots.leave()
-        else:
-            cluster.served(instance, now, self._began)
+        now = upstream.clock.monotonic()
+        exchange.upstream_seconds = now - exchange.began
+        fields, length, body = reader.fields, reader.length, reader.take()
+        connection.finish(now, keep=reader.keep)
+        cluster.ended(instance, status in _FAILURES, now - exchange.began)
+        cluster.slots.leave()
         self.downstream.head(status, fields, length, body=body)
         return True
 
     def head(self, reader: AnswerReader) -> None:
         """The final head came."""
-        status = reader.status
+        status, upload = reader.status, self._upload
         connection = self._connection
         assert connection is not None  # it is what calls
         cluster = self._upstream.cluster
@@ -141,13 +157,14 @@ class NetworkLeg(Attempts):
                 )
                 return
             self.tunnel = self._upstream.tunnel(self, connection)
-        elif not self._ended and status >= 300:
-            self._unwanted = True
+        elif upload is not None and not upload.ended and status >= 300:
+            upload.unwanted = True
             connection.clogged = False
             self.downstream.resume()
         self.answered = True
-        self._kept = None
-        self._exchange.upstream_seconds = self._upstream.monotonic() - self._began
+        if upload is not None:
+            upload.kept = None
+        self._exchange.upstream_seconds = self._upstream.clock.monotonic() - self._exchange.began
         self._exchange.fields = reader.fields
         self.downstream.head(status, reader.fields, reader.length)
         if reader.rest and self.tunnel is not None:
@@ -160,12 +177,13 @@ class NetworkLeg(Attempts):
         assert instance is not None
         self.over = True
         self._connection = self._instance = None
-        upstream = self._upstream
-        now = upstream.monotonic()
-        connection.release(now, keep=self._ended and not self._unwanted and reader.keep)
-        cluster = upstream.cluster
-        cluster.ended(instance, reader.status in _FAILURES, now - self._began)
-        cluster.slots.leave()
+        upstream, upload = self._upstream, self._upload
+        now, began = upstream.clock.monotonic(), self._exchange.began
+        sent = upload is None or (upload.ended and not upload.unwanted)
+        failed = reader.status in _FAILURES
+        connection.finish(now, keep=sent and reader.keep)
+        upstream.cluster.ended(instance, failed, now - began)
+        upstream.cluster.slots.leave()
         self.downstream.end()
 
     def closed(self) -> None:
@@ -178,7 +196,8 @@ class NetworkLeg(Attempts):
     def unclogged(self) -> None:
         """The instance takes more."""
         self.downstream.resume()
-        if self._connection is not None and self._ended and not self.answered:
+        sent = self._upload is None or self._upload.ended
+        if self._connection is not None and sent and not self.answered:
             self._connection.expect(self._upstream.spec.first_byte_timeout)
 
     def _is_late(self) -> bool:

@@ -92,7 +92,10 @@ def scope_of(exchange: Exchange) -> dict[str, Any]:
     scope["client"] = peer if peer is None or client == peer[0] else (client, 0)
     scope["state"] = {}
     scope["micro.context"] = Context(
-        exchange.correlation_id, exchange.request_id, exchange.traceparent, exchange.request_id
+        exchange.correlation_id,
+        exchange.request_id,
+        exchange.traceparent.decode("ascii"),
+        exchange.request_id,
     )
     if "extensions" in scope:
         scope["extensions"] = {name: {} for name in scope["extensions"] if name == DENIAL}

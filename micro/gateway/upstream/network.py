@@ -53,13 +53,19 @@ class NetworkUpstream:
     def start(self, exchange: Exchange, downstream: Downstream, *, body: bool) -> NetworkLeg:
         """See `DirectUpstream.start`."""
         leg = NetworkLeg(self, exchange, downstream, body)
-        leg.begin()
+        slots = self.cluster.slots
+        if slots.active < slots.limit and not slots.waiting:  # as `begin` does, most of the time
+            slots.active += 1
+            leg.go()
+        else:
+            leg.begin()
         return leg
 
     def leg(
         self, exchange: Exchange, downstream: Downstream, *, body: bool, headers: list[Pair] | None
     ) -> NetworkLeg:
         """A leg that has not begun; `headers` are sent in place of the gateway's usual ones."""
+        exchange.began = self.monotonic()
         leg = NetworkLeg(self, exchange, downstream, body)
         leg.headers = headers
         return leg

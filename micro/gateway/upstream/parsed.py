@@ -48,7 +48,6 @@ class ParsedAnswer:
         "protocol",
         "rest",
         "status",
-        "touched",
         "until_end",
     )
 
@@ -63,8 +62,6 @@ class ParsedAnswer:
         self._parser = HttpResponseParser(self)
         self.mute = False
         """Whether the answer is one to HEAD."""
-        self.touched = False
-        """Whether anything was read since `begin`."""
         self.pieces: list[bytes] = []
         """Of the body, since they were taken."""
         self.interim: list[tuple[int, list[Pair]]] = []
@@ -77,7 +74,6 @@ class ParsedAnswer:
         """An answer is expected from now on; `mute`: one to HEAD."""
         if self.mute:  # the parser still waits for the body that HEAD's answer announced
             self._parser = HttpResponseParser(self)
-        self.touched = False
         self.status = 0
         """Of the final answer, once its head is complete."""
         self.done = False

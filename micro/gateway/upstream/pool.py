@@ -37,6 +37,7 @@ class Pool:
     __slots__ = (
         "_context",
         "_emptied",
+        "base",
         "connections",
         "host",
         "idle",
@@ -45,6 +46,7 @@ class Pool:
         "monotonic",
         "outgoing",
         "own_host",
+        "patience",
         "proof",
         "spec",
         "wheel",
@@ -60,8 +62,10 @@ class Pool:
         proof: Proof | None = None,
     ) -> None:
         self.instance = instance
+        self.base = instance.base
         self.spec = spec
         self.keep_alive = spec.keep_alive
+        self.patience = spec.first_byte_timeout
         self.proof = proof
         """Goes with every request, where the instance is of the stack's own."""
         self.monotonic = clock.monotonic
@@ -76,7 +80,7 @@ class Pool:
         self._context: ssl.SSLContext | None = None
         self._emptied: asyncio.Event | None = None
 
-    def take(self, *, repeatable: bool) -> Connection | None:
+    def take(self, repeatable: bool) -> Connection | None:  # noqa: FBT001 # a name would cost more than the rest
         """An idle connection, if there is one that will do.
 
         A request that must not be repeated gets one that was in use a moment ago: an instance closes those that are

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from micro.gateway.exchange import Exchange
-    from micro.gateway.headers import Known, Pair
+    from micro.gateway.headers import Pair
     from micro.gateway.upstream.pool import Pool
 
 _JOIN = b": ".join
 _BELIEVED = FORWARDING | IDENTITY
+_MOST = 16
+"""Pools for which a connection's header is remembered."""
 _SCHEMES = {name: (b"x-forwarded-proto", name.encode("ascii")) for name in ("http", "https")}
 
 
@@ -27,7 +29,7 @@ def request_headers(exchange: Exchange) -> list[Pair]:
     trusted peer's word is kept and extended.
     """
     found = exchange.found
-    traceparent = (b"traceparent", exchange.traceparent.encode("ascii"))
+    traceparent = (b"traceparent", exchange.traceparent)
     headers = [*exchange.headers, *exchange.ids, traceparent, exchange.via]
     if b"tracestate" in found:
         headers.append((b"tracestate", found[b"tracestate"]))
@@ -77,111 +79,132 @@ def request_head(
     return head
 
 
-def known_head(exchange: Exchange, known: Known, pool: Pool, now: float) -> bytes:
-    """What `request_head` gives, with all that is the same for each request of a client's connection joined once.
+def head_for(
+    exchange: Exchange, pool: Pool, *, headers: list[Pair] | None, framing: tuple[bytes, ...]
+) -> bytes:
+    """The head for an instance, made from scratch; `headers` instead of the gateway's usual ones, where there are any.
 
-    For an exchange of an untrusted peer whose header is still the one that our parser has read.
+    What `usual_head` can use the next time is kept. Raises `UpstreamError`: see `request_head`.
     """
-    proof = pool.proof
-    field = None if proof is None else proof.field(now)
-    sent: Sent | None = known.sent
+    if headers is None and not framing:
+        _remember(exchange, pool)
+    found, host = exchange.found, pool.host
+    own = headers is not None
+    if headers is None:
+        headers = request_headers(exchange)
+    elif b"x-forwarded-host" not in found:  # no gateway was there before
+        host = pool.own_host
+    if TIME_LEFT not in found or not own:
+        headers = [*headers, *time_left(exchange, exchange.began)]
+    name = found.get(b"host")
+    if name is None:
+        host = pool.own_host
+    elif host:
+        headers = _without(headers, (b"host", name))
+    if b"expect" in found and exchange.version == "1.0":
+        headers = _without(headers, (b"expect", found[b"expect"]))  # RFC 9110 section 10.1.1
+    if pool.proof is not None:
+        field = pool.proof.field(exchange.began)
+        headers = [*(pair for pair in headers if pair[0] != field[0]), field]
+    return request_head(exchange, headers, base=pool.base, host=host, framing=framing)
+
+
+class Sent:
+    """What an instance gets of a header block that a client sends again and again, joined once.
+
+    It serves for one pool and pipeline. Nothing else has a say in it: not the policies, as long as the exchange's header
+    is still the one that was read, and not the peer, which is the connection's.
+    """
+
+    __slots__ = ("back", "end", "front", "pipeline", "proof")
+
+    def __init__(self, exchange: Exchange, pool: Pool) -> None:
+        host = exchange.found[b"host"]
+        kept = [pair for pair in exchange.headers if not pool.host or pair[0] != b"host"]
+        front = [pool.host, *map(_JOIN, kept)] if pool.host else [*map(_JOIN, kept)]
+        scheme = (b"x-forwarded-proto", exchange.scheme.encode("ascii"))
+        back = [exchange.via, exchange.forwarded_for, scheme, (b"x-forwarded-host", host)]
+        self.proof = None if pool.proof is None else pool.proof.field(exchange.began)
+        if self.proof is not None:
+            back.append(self.proof)
+        self.pipeline = exchange.pipeline
+        self.front = b" HTTP/1.1\r\n%b\r\nx-request-id: " % b"\r\n".join(front)
+        """From the end of the target to the request's id."""
+        self.back = b"\r\n%b\r\n" % b"\r\n".join(map(_JOIN, back))
+        """From the end of the trace on, but for the time that is left."""
+        self.end = _time_line(exchange, exchange.started)
+        """That, where nothing was waited for, and the empty line."""
+
+
+def usual_head(exchange: Exchange, pool: Pool) -> bytes | None:
+    """What `head_for` gives, put together from what was joined before; nothing where that does not serve."""
+    known, proof = exchange.known, pool.proof
+    if known is None:
+        return None
+    sent: Sent | None = known.sent.get(pool)
     if (
         sent is None
-        or sent.pool is not pool
-        or sent.via is not exchange.via
-        or sent.forwarded_for is not exchange.forwarded_for
-        or sent.proof is not field
+        or sent.pipeline is not exchange.pipeline
+        or exchange.headers is not known.kept
+        or exchange.found is not known.found
+        or (proof is not None and proof.field(exchange.began) is not sent.proof)
     ):
-        sent = known.sent = Sent(exchange, pool, field)
-    if (
-        sent.target is not exchange.target
-        or sent.query is not exchange.query
-        or sent.method is not exchange.method
-    ):
-        sent.begin(exchange)
-    pipeline = exchange.pipeline
-    end = b"\r\n"
-    if pipeline is not None and pipeline.timeout:
-        left = int((pipeline.timeout - now + exchange.started) * 1000)
-        if left != sent.left:
-            sent.left, sent.end = left, b"%b: %d\r\n\r\n" % (TIME_LEFT, left if left > 0 else 1)
-        end = sent.end
+        return None
+    target = exchange.target
+    if target is not exchange.path and (b"\n" in target or b"\r" in target):
+        return None
+    if exchange.query:
+        target += b"?" + exchange.query
+    began = exchange.began
     (_, request_id), (_, correlation_id) = exchange.ids
     return b"".join(
         (
+            exchange.method.encode("ascii"),
+            b" ",
+            pool.base,
+            target,
             sent.front,
             request_id,
             b"\r\nx-correlation-id: ",
             correlation_id,
             b"\r\ntraceparent: ",
-            exchange.traceparent.encode("ascii"),
+            exchange.traceparent,
             sent.back,
-            end,
+            sent.end if began == exchange.started else _time_line(exchange, began),
         )
     )
 
 
-class Sent:
-    """What an instance was sent of a client's header, and with which request line, to be sent again."""
-
-    __slots__ = (
-        "_lines",
-        "back",
-        "end",
-        "forwarded_for",
-        "front",
-        "left",
-        "method",
-        "pool",
-        "proof",
-        "query",
-        "target",
-        "via",
-    )
-
-    method: str
-    target: bytes
-    query: bytes
-    front: bytes
-    """Everything in front of the request's id."""
-
-    def __init__(self, exchange: Exchange, pool: Pool, proof: Pair | None) -> None:
-        self.pool, self.via, self.forwarded_for, self.proof = (
-            pool,
-            exchange.via,
-            exchange.forwarded_for,
-            proof,
-        )
-        self._lines, back = _unchanging(exchange, pool, proof)
-        self.back = b"\r\n" + back + b"\r\n"
-        """What follows the trace."""
-        self.left = 0
-        """Milliseconds of the route's time, and the line that says so."""
-        self.end = b""
-        self.begin(exchange)
-
-    def begin(self, exchange: Exchange) -> None:
-        """Put a request's line in front. Raises `UpstreamError` for a line end in it."""
-        target = self.pool.instance.base + exchange.target
-        if exchange.query:
-            target += b"?" + exchange.query
-        if b"\n" in target or b"\r" in target:
-            raise UpstreamError("proxy_internal_error", "a line end inside the target of the request")
-        method = exchange.method.encode("ascii")
-        self.front = b"%b %b HTTP/1.1\r\n%b\r\nx-request-id: " % (method, target, self._lines)
-        self.method, self.target, self.query = exchange.method, exchange.target, exchange.query
+def _remember(exchange: Exchange, pool: Pool) -> None:
+    """Keep what an instance gets of a header, where that will be the same the next time."""
+    known, pipeline = exchange.known, exchange.pipeline
+    if (
+        known is not None
+        and known.usual
+        and exchange.headers is known.kept
+        and exchange.found is known.found
+        and exchange.version == "1.1"
+        and not exchange.trusted
+        and pipeline is not None
+        and not pipeline.foreign
+    ):
+        if len(known.sent) >= _MOST:
+            known.sent.clear()
+        known.sent[pool] = Sent(exchange, pool)
 
 
-def _unchanging(exchange: Exchange, pool: Pool, proof: Pair | None) -> tuple[bytes, bytes]:
-    """The lines in front of the ids, and those behind."""
-    host = exchange.found[b"host"]
-    kept = [pair for pair in exchange.headers if not pool.host or pair[0] != b"host"]
-    front = [pool.host, *map(_JOIN, kept)] if pool.host else [*map(_JOIN, kept)]
-    scheme = (b"x-forwarded-proto", exchange.scheme.encode("ascii"))
-    back = [exchange.via, exchange.forwarded_for, scheme, (b"x-forwarded-host", host)]
-    if proof is not None:
-        back.append(proof)
-    return b"\r\n".join(front), b"\r\n".join(map(_JOIN, back))
+def _time_line(exchange: Exchange, now: float) -> bytes:
+    """The line that says how much time is left at `now`, where there is a limit, and the empty line."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in time_left(exchange, now)) + b"\r\n"
+
+
+def _without(headers: list[Pair], pair: Pair) -> list[Pair]:
+    """`headers` without a field, which is there once, if no policy has put another in its place."""
+    try:
+        headers.remove(pair)
+    except ValueError:
+        return [other for other in headers if other[0] != pair[0]]
+    return headers
 
 
 def _extended(exchange: Exchange) -> list[Pair]:

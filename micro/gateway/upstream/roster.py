@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from micro.gateway.upstream.breaker import CLOSED, OPEN
 from micro.gateway.upstream.ejection import Ejection
-from micro.gateway.upstream.instance import HEALTHY, STARTING, UNHEALTHY, Instance
+from micro.gateway.upstream.instance import HEALTHY, NOT_CALM, STARTING, UNHEALTHY, Instance
 from micro.gateway.upstream.meters import Meters
 from micro.telemetry.metrics import Metrics
 
@@ -103,7 +103,7 @@ class Roster:
             instance.well = not self.probed
         self.instances = stay
         for instance in known.values():
-            instance.gone = True
+            instance.gone, instance.calm_until = True, NOT_CALM
             self.meters.leave(instance)
             self.part(instance)
         self._join(new)
@@ -117,7 +117,7 @@ class Roster:
         if instance.well and not had:
             instance.joined = now
         if instance.verdict != before:
-            self.tell(instance, instance.verdict, reason=reason)
+            self.tell(instance, instance.verdict, reason=reason, begins=before == STARTING)
         self.refresh()
 
     def failed(self, instance: Instance, now: float) -> None:
@@ -175,10 +175,13 @@ class Roster:
         self.ramping = any(instance.weight < 1.0 for instance in self.ready)
         self.due = due
 
-    def tell(self, instance: Instance | None, state: str, *, reason: str = "") -> None:
-        """Say what has changed: in the log, and to whoever wants to know. No request fails because of that."""
+    def tell(self, instance: Instance | None, state: str, *, reason: str = "", begins: bool = False) -> None:
+        """Say what has changed: in the log, and to whoever wants to know. No request fails because of that.
+
+        That an instance which `begins` is well is what everybody expects.
+        """
         name = "" if instance is None else instance.name
-        level = logging.WARNING if state in _BAD else logging.INFO
+        level = logging.WARNING if state in _BAD else logging.DEBUG if begins else logging.INFO
         logger.log(level, "%s: %s%s", f"{self.name} {name}".rstrip(), state, reason and f" ({reason})")
         if self._announce is not None:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from micro.gateway.upstream.frames import GOING_AWAY, FrameWatch, close_frame
+from micro.gateway.upstream.frames import GOING_AWAY, SERVICE_RESTART, FrameWatch, close_frame
 from micro.gateway.upstream.ports import UpstreamError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Tunnel:
         self._end(GOING_AWAY)
 
     def close(self) -> None:
-        """The gateway stops."""
-        self._end(GOING_AWAY)
+        """The gateway stops; clients learn it by the same code that uvicorn gives to those of an application."""
+        self._end(SERVICE_RESTART)
 
     def lost(self, error: Exception | None) -> None:
         """The instance has closed the connection."""

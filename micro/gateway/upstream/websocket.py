@@ -111,7 +111,7 @@ class SocketBridge:
             self._accept(fields)
         elif status >= 200:
             self._denied = True
-            self._queue({"type": f"{_DENIAL}.start", "status": status, "headers": fields})
+            self._queue({"type": f"{_DENIAL}.start", "status": status, "headers": fields.copy()})
             if body:
                 self.feed(body)
             if body is not None:

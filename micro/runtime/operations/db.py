@@ -70,7 +70,9 @@ class DatabaseOperations:
         except StoreUnavailable:
             raise
         except StoreError as error:
-            raise UsageError(f"{service}: {error}") from error
+            refused = not write and "only reads" in str(error)
+            said = "this only reads; to change something, add --write" if refused else error
+            raise UsageError(f"{service}: {said}") from error
 
     async def _states(self, hosted: Hosted, store: Store) -> list[MigrationStatus]:
         if hosted.member.name in self._system.absent:

@@ -64,8 +64,8 @@ class StackOperations:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._system.board.healthy()
-        health = await self.health()
-        return {"ready": health["status"] == "healthy", **health}
+        ready = all(each == "healthy" for each in self._system.board.verdicts.values())
+        return {"ready": ready, **await self.health()}
 
     async def routes(
         self,

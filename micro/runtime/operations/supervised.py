@@ -81,26 +81,23 @@ class SupervisedOperations:
 
     def verdicts(self) -> dict[str, str]:
         """What is said of each service."""
-        groups = self._supervisor.groups
-        seen: dict[str, str] = {}
-        for child in self._workers:
-            seen |= child.report.get("services") or {}
+        groups, seen = self._supervisor.groups, self._seen()
         verdicts = {name: group.verdict for name, group in groups.items() if name != GATEWAY}
         return verdicts | {name: seen.get(name, STARTING) for name in self._elsewhere}
 
     async def health(self) -> dict[str, Any]:
-        """As `GET /health` of the gateway."""
+        """As `GET /health` of the gateway, with what a worker sees besides services: a cache that is out of reach."""
         verdicts = self.verdicts()
+        verdicts |= {name: state for name, state in self._seen().items() if name not in verdicts}
         return {"status": verdict(verdicts), "timestamp": rfc3339(self._clock.now()), "services": verdicts}
 
     async def wait(self, *, timeout: float = 30.0) -> dict[str, Any]:
         """The health once every service is well, or as it is after `timeout` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while any(each != HEALTHY for each in self.verdicts().values()):
+                while not self._all_well():
                     await self._clock.sleep(_POLL)
-        health = await self.health()
-        return {"ready": health["status"] == HEALTHY, **health}
+        return {"ready": self._all_well(), **await self.health()}
 
     async def routes(self, **args: Any) -> dict[str, Any]:
         """The table of routes, or what one request would meet, as a gateway worker has it."""
@@ -143,6 +140,17 @@ class SupervisedOperations:
         gateway = self._supervisor.groups.get(GATEWAY)
         return gateway.children if gateway is not None else []
 
+    def _seen(self) -> dict[str, str]:
+        """The latest that the gateway workers have told, where they differ the worst."""
+        seen: dict[str, str] = {}
+        for child in self._workers:
+            told = child.report.get("services") or {}
+            seen |= {name: state for name, state in told.items() if seen.get(name, HEALTHY) == HEALTHY}
+        return seen
+
+    def _all_well(self) -> bool:
+        return all(each == HEALTHY for each in self.verdicts().values())
+
     def _gateway(self) -> Child:
         for child in self._workers:
             if child.url is not None:
@@ -150,13 +158,14 @@ class SupervisedOperations:
         raise CallError("no gateway worker is ready; see: micro ps")
 
     def _row(self, child: Child) -> dict[str, Any]:
-        measured = {name: value for name, value in usage(child.pid).items() if value is not None}
+        pid = child.pid and child.report.get("pid", child.pid)  # of the program that it looks after
+        measured = {name: value for name, value in usage(pid).items() if value is not None}
         return {
             "service": child.service,
             "instance": child.name,
             "url": self._urls.get(child.service),
             "port": child.port,
-            "pid": child.pid,
+            "pid": pid,
             "state": child.state,
             "restarts": child.restarts,
             "reloads": 0,

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from micro.web.problems import Problem, problem_response
 from micro.web.server.answer import CLOSE_FIELD, render
+from micro.web.server.head import glimpsed
 from micro.web.server.limits import HALF_CLOSED, LINGER, SLOW_AFTER
 
 if TYPE_CHECKING:
-    from micro.web.server.head import Fields
+    from collections.abc import Sequence
+
+    from micro.web.server.head import Head
     from micro.web.server.port import Port
     from micro.web.server.turn import Turn
 
@@ -21,6 +24,7 @@ HEAD, SIZED, CHUNKED, HELD, TUNNEL, DEAF = range(6)
 """A head; a body of known size, or in chunks; what comes behind a request that isn't answered yet; anything, for the other
 end of a tunnel; nothing that anybody reads."""
 
+_NO_STORE = (b"cache-control", b"no-store")
 _RESET = struct.pack("ii", 1, 0)
 _LATE = Problem(408, detail="The request did not arrive in time.")
 _SLOW = Problem(408, detail="The body comes too slowly.")
@@ -40,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_seen",
         "_slack",
         "blocked",
+        "keep_alive",
         "kept",
         "known",
         "mode",
@@ -68,10 +73,12 @@ class Connection(asyncio.Protocol):
         """When it fell idle; or a head, the lingering, or the waiting for a half-closed client's answer began."""
         self.kept = b""
         """Input that nobody has read yet."""
-        self.known: Fields | None = None
-        """The header fields read last, for as long as it is busy."""
+        self.known: Head | None = None
+        """The head read last, for as long as it is busy; never while `kept` is a part of another one."""
+        self.keep_alive = True
+        """Whether another request may follow the one in hand."""
         self._closing = False
-        """Whether the request in hand is the last."""
+        """Whether the server wants the next answer to be the last."""
         self._ended = False
         """Whether the client has closed its half."""
         self._paused = False
@@ -155,36 +162,32 @@ class Connection(asyncio.Protocol):
 
     def retire(self) -> None:
         """The next answer is the last one here. Whoever is about to send a request still gets it answered."""
-        self._closing = True
+        self._closing, self.keep_alive = True, False
 
     def shutdown(self) -> None:
         """Called by uvicorn: end as soon as the request in hand is answered."""
-        self._closing = True
+        self.retire()
         if self.turn is None and self.mode != DEAF:
             self.mode = DEAF
             self.transport.close()
         elif self.turn is not None and self.mode == TUNNEL:
             self.turn.stop()
 
-    def refuse(self, problem: Problem) -> None:
-        """Answer what can't be read as a request, and close."""
-        self.send_problem(problem)
-        self.mode = DEAF
-        self.close()
-
-    def send_problem(self, problem: Problem) -> None:
-        """A problem as the last answer on this connection."""
+    def refuse(self, problem: Problem, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer what can't be read as a request, and close. `headers`: as much of its header as came."""
         request_id = self.port.new_id()
         response = problem_response(problem, request_id)
         fields = [
             *response.raw_headers,
-            *self.port.refusal_fields,
+            _NO_STORE,
+            *self.port.refusal_fields(headers),
             (b"x-request-id", request_id.encode("ascii")),
         ]
-        self.port.state.total_requests += 1
         self.transport.write(
             render(response.status_code, [*fields, CLOSE_FIELD], self.port.tail()) + bytes(response.body)
         )
+        self.mode = DEAF
+        self.close()
 
     def close(self) -> None:
         """Close so that the client gets what was written, even where it goes on sending."""
@@ -234,7 +237,7 @@ class Connection(asyncio.Protocol):
         limits = self.port.limits
         if self.kept:
             if seconds > limits.head_timeout:
-                self.refuse(_LATE)
+                self.refuse(_LATE, glimpsed(self.kept))
         elif seconds > limits.keep_alive:
             self.transport.close()
         elif seconds:

@@ -23,7 +23,7 @@ from micro.web.server.scope import scope_of
 from micro.web.server.turn import PROBLEM, BrokenOff
 
 if TYPE_CHECKING:
-    from micro.web.server.head import HeadReader
+    from micro.web.server.head import Head
     from micro.web.server.protocol import HttpProtocol
 
 logger = logging.getLogger("micro.web.server")
@@ -65,7 +65,7 @@ class Cycle:
         "sent",
     )
 
-    def __init__(self, connection: HttpProtocol, head: HeadReader) -> None:
+    def __init__(self, connection: HttpProtocol, head: Head) -> None:
         self._connection = connection
         self.scope = scope_of(connection, head)
         self.sent = 0
@@ -123,7 +123,7 @@ class Cycle:
         if begun:
             self._connection.abort()
         else:
-            self._connection.refuse(problem)
+            self._connection.refuse(problem, self.scope["headers"])
 
     def stop(self) -> None:
         """See `Turn.stop`: there are no tunnels here."""
@@ -201,7 +201,7 @@ class Cycle:
             self._state = _OVER
             self._connection.turn = None
             if state == _NOTHING:
-                self._connection.refuse(_FAILED)
+                self._connection.refuse(_FAILED, self.scope["headers"])
             else:
                 self._connection.abort()
 
@@ -267,7 +267,7 @@ class Cycle:
     def _complete(self) -> None:
         self._state = _COMPLETE
         self._tell()
-        self._connection.done(keep=self._keep)
+        self._connection.done(self._keep)
 
     def _tell(self) -> None:
         if self._news is not None:

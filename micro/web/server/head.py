@@ -32,35 +32,17 @@ _ALLOW = {"Allow": ", ".join(sorted(_METHODS.values()))}
 _VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _KEEP = frozenset({b"keep-alive", b"Keep-Alive"})
 _MAX_DIGITS = 18
+_MOST_GLIMPSED = 64 << 10
 _NOT_HTTP = "Invalid method for HTTP"
 """What the parser says of a method that RTSP or ICE has."""
 
 
 class Fields:
-    """What the header fields of a request say. Connections keep the last one, so never change it, or what is in it.
-
-    `head`, `method`, `path` and `query` are the reader's: the request that had these fields last.
+    """What the header fields of a request say. Shared by requests that have the same ones, so never change it, or what is
+    in it.
     """
 
-    __slots__ = (
-        "block",
-        "expects",
-        "extra",
-        "found",
-        "head",
-        "headers",
-        "keep_alive",
-        "length",
-        "method",
-        "path",
-        "query",
-        "upgrade",
-        "way",
-    )
-
-    method: str
-    path: bytes
-    query: bytes
+    __slots__ = ("block", "expects", "extra", "found", "headers", "keep_alive", "length", "upgrade")
 
     def __init__(self, block: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.block = block
@@ -80,73 +62,55 @@ class Fields:
         """The protocol that it wants to change to, in lower case; empty for none."""
         self.extra: Any = None
         """Room for what else somebody finds out from them."""
-        self.head: bytes | None = None
-        """The whole head that had them last, where it was recognized by them."""
+
+
+class Head:
+    """A request's head. Connections keep the last one, so never change it, or what is in it."""
+
+    __slots__ = ("fields", "method", "path", "query", "version", "way", "whole")
+
+    def __init__(self, whole: bytes, line: tuple[str, bytes, bytes, str], fields: Fields) -> None:
+        self.method, self.path, self.query, self.version = line
+        """`path` is still encoded, without the query; `*` for `OPTIONS *`. `version` is `1.1` or `1.0`."""
+        self.fields = fields
+        self.whole = whole if fields.block and not fields.length else b""
+        """The request as it came, where the same bytes are the same request again: empty where more belongs to it."""
         self.way: Any = None
-        """Room for what somebody finds out from that whole head; emptied when there is another one."""
+        """Room for what somebody finds out from all of it."""
 
 
 class HeadReader:
-    """Reads one head after the other, of any number of connections. Its attributes tell about the one read last."""
+    """Reads one head after the other, of any number of connections."""
 
-    __slots__ = ("_parser", "_read", "fields", "method", "path", "query", "version")
-
-    method: str
-    path: bytes
-    """Still encoded, without the query; `*` for `OPTIONS *`."""
-    query: bytes
-    version: str
-    """`1.1` or `1.0`."""
-    fields: Fields
+    __slots__ = ("_parser", "_read")
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._read: list[tuple[bytes, bytes]] = []
 
-    def recognize(self, data: bytes, last: Fields) -> bool:
-        """Whether `data` is a head, and nothing else, with the fields `last`, which then need no reading.
-
-        Most clients send the same fields again and again on a connection, and many the same request.
-        """
-        if data == last.head:
-            self.method, self.path, self.query = last.method, last.path, last.query
-            self.version, self.fields = "1.1", last
-            return True
-        end = data.find(b"\r\n")
-        if len(data) - end != len(last.block) or end > MAX_LINE or not data.endswith(last.block):
-            return False
-        match = _PLAIN.fullmatch(data, 0, end)
-        if match is None:
-            return False
-        name, path, query = match.groups()
-        self.method = last.method = _METHODS[name]
-        self.path = last.path = path
-        self.query = last.query = query or b""
-        self.version, self.fields = "1.1", last
-        last.head, last.way = data, None
-        return True
-
-    def read(self, head: bytes, scheme: str) -> None:
+    def read(self, head: bytes, scheme: str) -> Head:
         """Read a head, which ends in an empty line and has no other. `scheme` is the connection's.
 
         Raises `Problem`: 400, 405, 414, 417, 501 or 505. What follows the head is not to be trusted then.
         """
         end = head.find(b"\r\n")
-        name, target, self.version = _line(head[:end])
+        name, target, version = _line(head[:end])
         self._parse(head)
-        self.method = _METHODS.get(name) or _other_method(name)
-        fields = self.fields = Fields(head[end:] if self.version == "1.1" else b"", self._read)
+        method = _METHODS.get(name) or _other_method(name)
+        fields = Fields(head[end:] if version == "1.1" else b"", self._read)
         if target.startswith(b"/") and b"#" not in target:
-            self.path, _, self.query = target.partition(b"?")
+            path, _, query = target.partition(b"?")
         else:
-            self._locate(target, scheme)
-            fields = self.fields  # an absolute target's host is among them now
+            path, query, fields = _located(target, method, scheme, fields)
         if b"content-length" in fields.found or b"transfer-encoding" in fields.found:
             self._parser = httptools.HttpRequestParser(self)  # the old one waits for the body
-            fields.length = _length(fields.found, self.version)
+            fields.length = _length(fields.found, version)
         if b"expect" in fields.found:
-            self._expect(fields.found[b"expect"])
-        self._connect(fields.found.get(b"connection"))
+            _expect(fields, version)
+        _connect(fields, version)
+        if not fields.keep_alive:
+            self._parser = httptools.HttpRequestParser(self)  # the old one takes the connection for closed
+        return Head(head, (method, path, query, version), fields)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
@@ -164,45 +128,60 @@ class HeadReader:
         if b" \r\n" in head or b"\t\r\n" in head:  # white space after a value is not part of it
             self._read = [(name, value.rstrip(b" \t")) for name, value in self._read]
 
-    def _locate(self, target: bytes, scheme: str) -> None:
-        """The forms of a target other than a path (RFC 9112 section 3.2)."""
-        self.path, self.query = target, b""
-        if target == b"*" and self.method == "OPTIONS":
-            return
-        match = _ABSOLUTE.fullmatch(target)
-        if match is None or b"#" in target:
-            raise Problem(
-                400, detail="The request target must be a path, or an http: URL without a fragment."
-            )
-        if match[1].lower() != scheme.encode("ascii"):
-            raise Problem(400, detail="The request target has another scheme than the connection.")
-        if b"host" not in self.fields.found:
-            raise Problem(400, detail="The Host field is missing.")
-        self.path, _, self.query = (match[3] or b"").partition(b"?")
-        self.path = self.path or (b"*" if self.method == "OPTIONS" and not match[3] else b"/")
-        others = (pair for pair in self.fields.headers if pair[0] != b"host")
-        self.fields = Fields(b"", [(b"host", match[2]), *others])
 
-    def _expect(self, value: bytes) -> None:
-        fields = self.fields
-        if self.version == "1.0" or fields.length == NO_BODY:  # no 100 is to be sent; RFC 9110 section 10.1.1
-            fields.headers = [pair for pair in fields.headers if pair[0] != b"expect"]
-            del fields.found[b"expect"]
-        elif value.lower() == b"100-continue":
-            fields.expects = True
-        else:
-            raise Problem(417, detail="The only expectation met is 100-continue.")
+def again(data: bytes, last: Head) -> Head | None:
+    """`data`, which is a head and nothing else, where it has the fields of the `last` one: they need no reading then.
 
-    def _connect(self, connection: bytes | None) -> None:
-        fields = self.fields
-        fields.keep_alive = self.version == "1.1"
-        if connection is not None and connection not in _KEEP:
-            options = {option.strip() for option in connection.lower().split(b",")}
-            fields.keep_alive = fields.keep_alive and b"close" not in options
-            if b"upgrade" in options and self.version == "1.1":
-                fields.upgrade = fields.found.get(b"upgrade", b"").lower()
-        if not fields.keep_alive:
-            self._parser = httptools.HttpRequestParser(self)  # the old one takes the connection for closed
+    Most clients send the same fields again and again on a connection.
+    """
+    fields = last.fields
+    block = fields.block
+    end = data.find(b"\r\n")
+    if len(data) - end != len(block) or end > MAX_LINE or not data.endswith(block):
+        return None
+    match = _PLAIN.fullmatch(data, 0, end)
+    if match is None:
+        return None
+    name, path, query = match.groups(b"")
+    return Head(data, (_METHODS[name], path, query, "1.1"), fields)
+
+
+def _located(target: bytes, method: str, scheme: str, fields: Fields) -> tuple[bytes, bytes, Fields]:
+    """Path, query and fields for the forms of a target other than a path (RFC 9112 section 3.2)."""
+    if target == b"*" and method == "OPTIONS":
+        return target, b"", fields
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or b"#" in target:
+        raise Problem(400, detail="The request target must be a path, or an http: URL without a fragment.")
+    if match[1].lower() != scheme.encode("ascii"):
+        raise Problem(400, detail="The request target has another scheme than the connection.")
+    if b"host" not in fields.found:
+        raise Problem(400, detail="The Host field is missing.")
+    path, _, query = (match[3] or b"").partition(b"?")
+    path = path or (b"*" if method == "OPTIONS" and not match[3] else b"/")
+    others = (pair for pair in fields.headers if pair[0] != b"host")
+    return path, query, Fields(b"", [(b"host", match[2]), *others])
+
+
+def _expect(fields: Fields, version: str) -> None:
+    value = fields.found[b"expect"]
+    if version == "1.0" or fields.length == NO_BODY:  # no 100 is to be sent; RFC 9110 section 10.1.1
+        fields.headers = [pair for pair in fields.headers if pair[0] != b"expect"]
+        del fields.found[b"expect"]
+    elif value.lower() == b"100-continue":
+        fields.expects = True
+    else:
+        raise Problem(417, detail="The only expectation met is 100-continue.")
+
+
+def _connect(fields: Fields, version: str) -> None:
+    connection = fields.found.get(b"connection")
+    fields.keep_alive = version == "1.1"
+    if connection is not None and connection not in _KEEP:
+        options = {option.strip() for option in connection.lower().split(b",")}
+        fields.keep_alive = fields.keep_alive and b"close" not in options
+        if b"upgrade" in options and version == "1.1":
+            fields.upgrade = fields.found.get(b"upgrade", b"").lower()
 
 
 def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -211,6 +190,12 @@ def joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in headers:
         found[name] = b"%b, %b" % (found[name], value) if name in found else value
     return found
+
+
+def glimpsed(data: bytes) -> list[tuple[bytes, bytes]]:
+    """What looks like fields in a head that can't be read: good enough for a refusal, never to go by."""
+    lines = [line.partition(b":") for line in data[:_MOST_GLIMPSED].split(b"\r\n")[1:-1]]
+    return [(name.lower(), value.strip(b" \t")) for name, colon, value in lines if colon]
 
 
 def check_beginning(data: bytes, limit: int) -> None:

@@ -43,11 +43,14 @@ class Outgoing:
         waiting, self.waiting = self.waiting, []
         for transport in waiting:
             data = transport.kept
-            if data:  # as `KeptTransport.flush` does
+            if data:
                 transport.kept = b""
-                is_closing, send = transport.is_closing, transport.send
-                if not is_closing():
+                send = transport.send  # what a slot holds is called faster by a name
+                try:
                     send(data)
+                except RuntimeError:  # of uvloop: it was closed by the other side meanwhile
+                    if not transport.is_closing():
+                        raise
 
 
 class KeptTransport:
@@ -79,7 +82,7 @@ class KeptTransport:
             return
         if len(data) < SMALL:
             self.kept = data
-        else:
+        else:  # not later: whoever sends it is to learn at once that the other side is slow
             self.kept = b""
             if not self.is_closing():  # a closed uvloop transport raises
                 self.send(data)
@@ -93,9 +96,8 @@ class KeptTransport:
         data = self.kept
         if data:
             self.kept = b""
-            is_closing, send = self.is_closing, self.send  # what a slot holds is called faster by a name
-            if not is_closing():
-                send(data)
+            if not self.is_closing():
+                self.send(data)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be taken."""

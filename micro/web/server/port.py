@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from micro.web.server.room import Room
     from micro.web.server.turn import Flushed
 
+    Pair = tuple[bytes, bytes]
+
 TICK = 1.0
 """Seconds between two looks at every connection. Whoever runs the port calls `Port.look` that often."""
 
@@ -27,7 +29,7 @@ class Port:
     """Called by uvicorn for each new connection, with `config`, `server_state`, `app_state` and `_loop`.
 
     Of these it uses what every protocol class of uvicorn's does: `config.loaded_app`, `.root_path`, `.ws_protocol_class`;
-    `server_state.connections`, `.tasks`, `.total_requests` and `.default_headers`.
+    `server_state.connections`, `.tasks` and `.default_headers`. It doesn't count requests for uvicorn's `limit_max_requests`.
     """
 
     __slots__ = (
@@ -66,11 +68,11 @@ class Port:
         clock: Clock,
         room: Room,
         make: Callable[[Port], Connection],
-        refusal_fields: Sequence[tuple[bytes, bytes]] = (),
+        refusal_fields: Callable[[Sequence[Pair]], Sequence[Pair]] | None = None,
     ) -> None:
         self.limits = limits
-        self.refusal_fields = ((b"cache-control", b"no-store"), *refusal_fields)
-        """What refusals say besides."""
+        self.refusal_fields = refusal_fields or _none
+        """What refusals say besides, of a request with that header, as far as it came; nobody has checked it."""
         self.clock = clock
         self.room = room
         self.reader = HeadReader()
@@ -138,3 +140,7 @@ class Port:
         late, self._late = self._late, []
         for turn in late:
             turn.flush()
+
+
+def _none(headers: Sequence[Pair]) -> Sequence[Pair]:
+    return ()

@@ -9,12 +9,12 @@ from micro.web.server.answer import CONTINUE
 from micro.web.server.chunks import Chunks
 from micro.web.server.connection import CHUNKED, DEAF, HEAD, HELD, SIZED, TUNNEL, Connection
 from micro.web.server.cycle import Cycle
-from micro.web.server.head import NO_BODY, check_beginning
+from micro.web.server.head import NO_BODY, again, check_beginning, glimpsed
 from micro.web.server.limits import HIGH_WATER, MAX_DRAINED, MAX_LINE
 from micro.web.server.websocket import hand_over
 
 if TYPE_CHECKING:
-    from micro.web.server.head import HeadReader
+    from micro.web.server.head import Head
     from micro.web.server.port import Port
 
 
@@ -28,17 +28,15 @@ class HttpProtocol(Connection):
     be read takes nothing from those in front of it. What a request costs before it is refused is bounded by `Limits`.
     """
 
-    __slots__ = ("_chunks", "_drained", "_left", "keep_alive")
+    __slots__ = ("_chunks", "_drained", "_left")
 
     def __init__(self, port: Port) -> None:
         super().__init__(port)
-        self.keep_alive = True
-        """Whether the client of the request in hand lets the connection be used again."""
         self._left = 0
         self._chunks: Chunks | None = None
         self._drained = 0
 
-    def begin(self, head: HeadReader) -> None:
+    def begin(self, head: Head) -> None:
         """Answer a request: a turn is to be made and kept in `self.turn` first of all."""
         if head.fields.upgrade == b"websocket" and hand_over(self, head):
             return
@@ -46,27 +44,20 @@ class HttpProtocol(Connection):
         self.turn = cycle
         cycle.start(self.port.app)
 
+    def repeat(self, head: Head) -> None:
+        """The same for a head without a body that is, byte by byte, the one before."""
+        self.begin(head)
+
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
-        if self.mode != HEAD:
+        known = self.known
+        if known is None or self.mode != HEAD:
             self._take(data)
-            return
-        before = len(self.kept)
-        if before:
-            data, self.kept = self.kept + data, b""
+        elif data == known.whole:
+            self.mode = HELD
+            self.repeat(known)
         else:
-            port = self.port
-            self.since = port.tick
-            known = self.known
-            if known is not None and port.reader.recognize(data, known):
-                if known.length == NO_BODY:  # as `_answer` does, most of the time
-                    self.keep_alive = known.keep_alive
-                    self.mode = HELD
-                    self.begin(port.reader)
-                else:
-                    self._answer(port.reader)
-                return
-        self._read_head(data, before)
+            self._read_head(data)
 
     def continues(self) -> None:
         """Ask the client for the body that it announced."""
@@ -74,15 +65,12 @@ class HttpProtocol(Connection):
 
     def reusable(self) -> bool:
         """Whether another request may follow, as far as is known when the answer's head is written."""
-        if not self.keep_alive or self._closing:
-            return False
-        return self.mode != SIZED or self._left <= MAX_DRAINED
+        return self.keep_alive and (self.mode != SIZED or self._left <= MAX_DRAINED)
 
-    def done(self, *, keep: bool) -> None:
-        """The turn has written its answer. `keep`: whether another request may follow."""
+    def done(self, keep: bool) -> None:  # noqa: FBT001 # called for each answer: a name would cost more than most of it
+        """The turn has written its answer. `keep`: what `reusable` said when its head was written."""
         self.turn = None
-        self.port.state.total_requests += 1
-        if not keep or self._closing:
+        if not (keep and self.keep_alive):
             self.close()
         elif self.mode != HELD:  # drop what comes of the body
             self._drained = 0
@@ -113,26 +101,24 @@ class HttpProtocol(Connection):
             return
         if end != len(data):
             data, self.kept = data[:end], data[end:]
-        reader = self.port.reader
-        try:
-            if end > self.port.limits.max_head:
-                check_beginning(data, self.port.limits.max_head)
-            reader.read(data, self.scheme)
-        except Problem as problem:
-            self.refuse(problem)
-            return
-        self.known = reader.fields if reader.fields.block else None
-        self._answer(reader)
-
-    def _answer(self, reader: HeadReader) -> None:
-        """Have the request answered whose head was read."""
-        fields = reader.fields
-        self.keep_alive = fields.keep_alive
+        known = self.known
+        head = again(data, known) if known is not None else None
+        if head is None:
+            try:
+                if end > self.port.limits.max_head:
+                    check_beginning(data, self.port.limits.max_head)
+                head = self.port.reader.read(data, self.scheme)
+            except Problem as problem:
+                self.refuse(problem, glimpsed(data))
+                return
+        fields = head.fields
+        self.known = head if fields.block else None
+        self.keep_alive = fields.keep_alive and not self._closing
         if fields.length == NO_BODY:
             self.mode = HELD
         else:
             self._expect_body(fields.length)
-        self.begin(reader)
+        self.begin(head)
         if self.kept and self.mode in _BODY:
             data, self.kept = self.kept, b""
             self._take(data)
@@ -140,13 +126,15 @@ class HttpProtocol(Connection):
     def _wait_for_head(self, data: bytes, before: int) -> None:
         """A head isn't whole. It is looked at when it begins, and where it gets too long: not with each byte of it."""
         limit = self.port.limits.max_head
+        if not before:
+            self.since = self.port.tick
         if not before or len(data) > limit or before <= MAX_LINE < len(data):
             try:
                 check_beginning(data, limit)
             except Problem as problem:
-                self.refuse(problem)
+                self.refuse(problem, glimpsed(data))
                 return
-        self.kept = data
+        self.kept, self.known = data, None
 
     def _expect_body(self, length: int) -> None:
         self._credit = self._patience()
@@ -168,7 +156,8 @@ class HttpProtocol(Connection):
         elif mode == TUNNEL and self.turn is not None:
             self.turn.body(data)
         elif mode == HEAD:
-            self.data_received(data)
+            kept, self.kept = self.kept, b""
+            self._read_head(kept + data, len(kept))
 
     def _take_sized(self, data: bytes) -> None:
         size = len(data)

@@ -7,11 +7,11 @@ from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from micro.web.server.connection import Connection
-    from micro.web.server.head import HeadReader
+    from micro.web.server.head import Head
 
 
-def scope_of(connection: Connection, head: HeadReader) -> dict[str, Any]:
-    """The ASGI scope of the request whose head was read last."""
+def scope_of(connection: Connection, head: Head) -> dict[str, Any]:
+    """The ASGI scope of a request."""
     port = connection.port
     root, path = port.config.root_path, head.path.decode("ascii")
     return {

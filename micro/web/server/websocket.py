@@ -6,11 +6,11 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from micro.web.server.head import HeadReader
+    from micro.web.server.head import Head
     from micro.web.server.protocol import HttpProtocol
 
 
-def hand_over(connection: HttpProtocol, head: HeadReader, *, app: Any = None) -> bool:
+def hand_over(connection: HttpProtocol, head: Head, *, app: Any = None) -> bool:
     """Give the connection away, for `app` to be called instead of the port's; false where nobody takes it.
 
     The other class is given the handshake anew, with the header as it was read here.

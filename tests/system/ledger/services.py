@@ -1,8 +1,9 @@
 """A stack that keeps evidence: one service commits entries, two others note each event that they apply.
 
 Both ends of the event path are tables without a unique key, so whatever is lost, doubled or out of order can be counted
-afterwards. Entries that are `flaky` fail a few times before they succeed; those that are `risky` fail for as long as
-the file that LEDGER_BROKEN names exists, and become dead letters at once.
+afterwards. Each entry is numbered, per key in the order of the commits. Entries that are `flaky` fail a few times before
+they succeed; those that are `risky` fail for as long as the file that LEDGER_BROKEN names exists, and become dead
+letters at once.
 """
 
 from __future__ import annotations
@@ -16,8 +17,17 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from micro import Event, Retry, Service
+from micro.clock import SystemClock
+from micro.errors import MicroError
+from micro.web.problems import problem_response, to_problem
 
 TOPIC = "entry.events"
+NEXT = (
+    "insert into counter (key, entries) values (?, 1) "
+    "on conflict (key) do update set entries = counter.entries + 1 returning entries"
+)
+"""Holds the key until the commit, so that nobody else's entry of it can come in between."""
+_clock = SystemClock()
 
 
 class Entered(Event, topic=TOPIC, version=1):
@@ -40,7 +50,7 @@ class Noted(Event, topic="note.events", version=1):
 
 
 async def enter(request):
-    """Commit some entries together with their events; answers with the events' ids."""
+    """Commit some entries together with their events, after a rest of `hold` seconds; answers with the events' ids."""
     form = await request.json()
     ids = []
     async with request.state.micro.transaction() as tx:
@@ -52,17 +62,25 @@ async def enter(request):
                 else Entered(request=form["request"], flaky=entry["flaky"])
             )
             ids.append(tx.emit(event, key=key))
+            [(nth,)] = await tx.query(NEXT, key)
             await tx.execute(
-                "insert into entry (event_id, request, type, key) values (?, ?, ?, ?)",
+                "insert into entry (event_id, request, type, key, nth) values (?, ?, ?, ?, ?)",
                 ids[-1],
                 form["request"],
                 type,
                 key,
+                nth,
             )
+        await _clock.sleep(form.get("hold", 0))
     return JSONResponse({"ids": ids}, status_code=201)
 
 
-app = Starlette(routes=[Route("/entries", enter, methods=["POST"])])
+async def refuse(request, error):
+    """What micro would answer, in the place of the framework's 500."""
+    return problem_response(to_problem(error))
+
+
+app = Starlette(routes=[Route("/entries", enter, methods=["POST"])], exception_handlers={MicroError: refuse})
 source = Service(
     "source", app=app, routes=["/entries"], migrations="migrations/source", publishes=[Entered, Risky]
 )

@@ -132,6 +132,15 @@ def test_code_and_reason_of_a_close_pass_to_the_client(world, code, reason):
     assert said(data) == (code, reason)
 
 
+def test_when_the_gateway_stops_every_client_is_told_so_by_the_same_code(world):
+    client, _, _ = opened(world)
+    world.stop()
+    kind, data = read_message(client.source, mask=False)
+    assert (kind, said(data)[0]) == (CLOSE, 1012), "service restart, as the IANA's registry calls it"
+    client.send(close(1012, mask=True))
+    assert client.everything_ends()
+
+
 def test_a_clean_close_ends_both_connections(world):
     client, got, _ = opened(world)
     client.send(close(1000, mask=True))

@@ -7,8 +7,8 @@ import socket
 import ssl
 
 import pytest
-from rig.certificates import certified
-from rig.client import LIMIT, problem
+from rig.client import problem
+from rig.end import LIMIT
 from rig.written import answered, get
 
 from micro.gateway.upstream import dial
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.needs("instances")
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
+def certificate(certified):
     """A server's context for the name `instance.test`, and the file that makes it trusted."""
-    return certified(tmp_path_factory.mktemp("tls"), "instance.test")
+    return certified("instance.test")
 
 
 def over_tls(world, **tls):

@@ -17,6 +17,7 @@ from micro.clock import SystemClock
 from micro.config import read_config
 from micro.errors import MicroError
 from micro.profile import Profile
+from micro.runtime import children
 from micro.runtime.hangup import Hangup
 from micro.runtime.multi import MultiRunner
 from micro.runtime.settings import Choice
@@ -54,6 +55,7 @@ async def run(folder: StateFolder, arguments: list[str]) -> None:
 
 def main() -> int:
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    children.KILL_AFTER = float(os.environ.get("KILL_AFTER", children.KILL_AFTER))
     folder = StateFolder(Path(sys.argv[1]) / ".micro")
     try:
         folder.acquire()

@@ -15,6 +15,7 @@ import pytest
 
 from micro.clock import SystemClock
 from micro.errors import MicroError
+from micro.runtime.forks import LINUX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,10 +73,10 @@ def multi(
         (tmp_path / f"{name}.py").write_text(APP)
     stacks: list[Any] = []
 
-    def run(*args: str) -> Any:
+    def run(*args: str, **env: str) -> Any:
         here = Path(__file__)
         program = here.with_name("launch_multi.py")
-        stacks.append(start(*args, program=program, PYTHONPATH=str(here.parent)))
+        stacks.append(start(*args, program=program, PYTHONPATH=str(here.parent), **env))
         return stacks[-1]
 
     monkeypatch.chdir(tmp_path)
@@ -95,7 +96,7 @@ def processes(folder: Path) -> list[psutil.Process]:
             if (
                 each.pid != os.getpid()
                 and each.status() != psutil.STATUS_ZOMBIE
-                and (str(folder) in words or ("micro.runtime.worker" in words and each.cwd() == str(folder)))
+                and (str(folder) in words or ("micro.runtime." in words and each.cwd() == str(folder)))
             ):
                 found.append(each)
         except psutil.Error:
@@ -256,6 +257,77 @@ def test_when_the_supervisor_is_killed_its_children_finish_their_requests_and_en
     until(lambda: not processes(tmp_path), "nothing is left of the stack")
 
 
+def fork_server(stack: Any) -> psutil.Process:
+    (found,) = [
+        each
+        for each in psutil.Process(stack.process.pid).children()
+        if "micro.runtime.forkserver" in each.cmdline()
+    ]
+    return found
+
+
+FORKED = pytest.mark.skipif(not LINUX, reason="elsewhere, there is no fork server")
+
+
+@FORKED
+def test_every_process_comes_from_the_fork_server_and_they_do_without_it(multi: Any, load: Any) -> None:
+    stack = multi("shop=2").until_ready()
+    server = fork_server(stack)
+    before = {row["pid"] for row in stack.ask("ps")[1]["items"]}
+    assert before <= {each.pid for each in server.children(recursive=True)}
+    asked = load(stack.gateway, "/shop")
+    server.kill()
+    stack.ask("restart", service="shop")
+    until(lambda: fork_server(stack).pid != server.pid, "there is another fork server")
+    stack.ask("restart", service="gateway")
+    asked.stop()
+    assert not asked.failures
+    assert not before & {row["pid"] for row in rows(stack, "shop") + rows(stack, "gateway")}
+    assert stack.stop() == 0
+
+
+@FORKED
+@pytest.mark.parametrize("order", [["supervisor"], ["supervisor", "server"], ["server", "supervisor"]])
+def test_whoever_is_killed_in_whatever_order_nothing_is_left_not_even_what_hangs(
+    multi: Any, tmp_path: Path, order: list[str]
+) -> None:
+    stack = multi("shop=2", KILL_AFTER="0.5").until_ready()
+    port = int(stack.service("shop").rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as connected:
+        connected.sendall(b"GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until((tmp_path / "begun").exists, "it is stuck")
+        victims = {"supervisor": psutil.Process(stack.process.pid), "server": fork_server(stack)}
+        for name in order:
+            victims[name].kill()
+        stack.wait()
+        until(lambda: not processes(tmp_path), "nothing is left of the stack")
+
+
+@pytest.mark.parametrize("victims", ["supervisor", "both"])
+def test_killed_while_it_starts_it_leaves_nothing(multi: Any, tmp_path: Path, victims: str) -> None:
+    (tmp_path / "cart.py").write_text(f"open('loading', 'w').close()\nimport time\ntime.sleep(600)\n{APP}")
+    stack = multi(KILL_AFTER="0.5")
+    until((tmp_path / "loading").exists, "it is being loaded")
+    if victims == "both" and LINUX:
+        fork_server(stack).kill()
+    stack.process.kill()
+    stack.wait()
+    until(lambda: not processes(tmp_path), "nothing is left of the stack")
+
+
+def test_an_instance_that_stands_still_holds_up_neither_a_restart_nor_the_end(
+    multi: Any, tmp_path: Path
+) -> None:
+    stack = multi("shop=2", KILL_AFTER="0.5").until_ready()
+    first, other = rows(stack, "shop")
+    os.kill(first["pid"], signal.SIGSTOP)
+    stack.ask("restart", service="shop")
+    assert not {first["pid"], other["pid"]} & {row["pid"] for row in rows(stack, "shop")}
+    os.kill(rows(stack, "shop")[0]["pid"], signal.SIGSTOP)
+    assert stack.stop() == 0
+    assert not processes(tmp_path)
+
+
 def test_the_next_start_waits_for_what_a_killed_stack_left(multi: Any, tmp_path: Path) -> None:
     stack = multi().until_ready()
     port = int(stack.service("shop").rpartition(":")[2])
@@ -408,3 +480,72 @@ def test_a_hangup_has_every_gateway_worker_read_the_settings_again(multi: Any, t
     stack.until("notice", "the settings stay as they were")
     assert stack.get("/new")[0] == 200
     assert stack.stop() == 0
+
+
+PROGRAM = """
+import json, os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"pid": os.getpid()}).encode())
+
+    def log_message(self, *arguments):
+        pass
+
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+WITH_PROGRAM = (
+    TOML
+    + """
+[services.prices]
+command = "python3 prices.py"
+routes = ["/prices"]
+port = 0
+"""
+)
+
+
+def test_a_program_is_run_scaled_replaced_and_started_again_like_a_service(
+    multi: Any, load: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "micro.toml").write_text(WITH_PROGRAM)
+    (tmp_path / "prices.py").write_text(PROGRAM)
+    stack = multi("prices=2").until_ready()
+    first, other = rows(stack, "prices")
+    pids = {first["pid"], other["pid"]}
+    for row in (first, other):
+        assert stack.get("/prices", f"127.0.0.1:{row['port']}")[1] == f'{{"pid": {row["pid"]}}}', (
+            "its own pid"
+        )
+    assert stack.get("/prices", stack.service("prices"))[0] == 200, "on the port that they share"
+
+    asked = load(stack.gateway, "/prices")
+    until(lambda: len(asked.answers) > 20, "requests are answered")
+    os.kill(first["pid"], signal.SIGKILL)
+    until(
+        lambda: (
+            {row["state"] for row in rows(stack, "prices")} == {"healthy"}
+            and first["pid"] not in {row["pid"] for row in rows(stack, "prices")}
+        ),
+        "it is back",
+    )
+    assert [row["restarts"] for row in rows(stack, "prices")] == [1, 0]
+    stack.ask("restart", service="prices")
+    assert len(stack.ask("scale", service="prices", count=3)[1]["instances"]) == 3
+    asked.stop()
+    assert not asked.failures
+    assert not pids & {row["pid"] for row in rows(stack, "prices")}
+    assert stack.stop() == 0
+    assert "prices-1 ended by SIGKILL; it starts again" in stack.errors
+
+
+def test_no_program_outlives_a_supervisor_that_was_killed(multi: Any, tmp_path: Path) -> None:
+    (tmp_path / "micro.toml").write_text(WITH_PROGRAM)
+    (tmp_path / "prices.py").write_text(PROGRAM)
+    stack = multi().until_ready()
+    pid = rows(stack, "prices")[0]["pid"]
+    stack.process.kill()
+    until(lambda: not psutil.pid_exists(pid), "the program has ended")

@@ -293,6 +293,22 @@ async def test_a_database_that_fails_is_waited_for(consumer_of, publish, until, 
     assert await store.query("select 1 from micro_parked") == []
 
 
+async def test_a_handler_whose_statement_the_server_always_stops_holds_up_its_own_key_only(
+    consumer_of, publish, until, store, seen
+):
+    async def handle(event, tx):
+        if event.data["n"] == 1:
+            raise StoreUnavailable("the server stopped the statement")
+        seen.append(event.data["n"])
+
+    consumer = consumer_of(handle)
+    await publish("a", "b", "c", "b")
+    await until(lambda: {0, 2} <= set(seen) and consumer.in_flight == 0)
+    rows = await store.query("select key, attempts from micro_parked order by seq")
+    assert [tuple(row) for row in rows] == [("b", 2), ("b", 0)]
+    assert consumer.error is None
+
+
 async def test_stopping_does_not_wait_for_a_database_that_is_away(consumer_of, publish, until, store):
     fault = fail_at("after_handler", StoreUnavailable("disk full"), times=1000)
     consumer = consumer_of(store=FaultyStore(store, fault))

@@ -102,6 +102,34 @@ async def test_a_failing_event_is_parked_and_the_rest_of_its_batch_applied(
     assert 0 <= due - clock.now().timestamp() < 4.0, "base 0.5 s, doubled for each attempt, full jitter"
 
 
+async def test_a_failing_event_does_not_part_those_before_it_nor_those_behind_it(
+    store, subscriber_of, deliver
+):
+    commits = []
+    subscriber = subscriber_of(failing_on(30, 60))
+    subscriber.store = FaultyStore(store, commits.append)
+    tally = await Intake(subscriber).take(deliver(*[f"key{n}" for n in range(100)]))
+    assert tally == {"applied": 98, "parked": 2}
+    assert await applied(store) == [n for n in range(100) if n not in {30, 60}]
+    assert commits.count("after_inbox_commit") == 5, "before, it, between, it, behind"
+
+
+async def test_a_batch_of_slow_handlers_is_applied_a_second_s_worth_at_a_time(
+    store, subscriber_of, deliver, clock
+):
+    commits = []
+
+    async def handle(event, tx):
+        await note(event, tx)
+        await clock.advance(0.4)
+
+    subscriber = subscriber_of(handle)
+    subscriber.store = FaultyStore(store, commits.append)
+    assert await Intake(subscriber).take(deliver(*"abcdefgh")) == {"applied": 8}
+    assert await applied(store) == list(range(8)), "each once"
+    assert commits.count("after_inbox_commit") == 3, "three, three, two"
+
+
 async def test_later_events_of_a_parked_key_wait_behind_it_in_order(store, subscriber_of, deliver):
     intake = Intake(subscriber_of(failing_on(0)))
     assert await intake.take(deliver("a", "a", "b")) == {"parked": 2, "applied": 1}
@@ -210,6 +238,21 @@ async def test_when_the_database_is_away_no_event_is_blamed(store, subscriber_of
 async def test_a_handler_that_meets_an_unavailable_database_is_not_blamed(store, subscriber_of, deliver):
     with pytest.raises(StoreUnavailable):
         await Intake(subscriber_of(failing_on(0, error=StoreUnavailable("locked")))).take(deliver("a"))
+    assert await parked(store) == []
+
+
+async def test_in_the_end_it_is_or_its_lane_would_stand_still_for_ever(store, subscriber_of, deliver):
+    handler = failing_on(1, error=StoreUnavailable("the server stopped the statement"))
+    tally = await Intake(subscriber_of(handler)).take(deliver("a", "b", "c"), blame=True)
+    assert tally == {"applied": 2, "parked": 1}
+    assert await applied(store) == [0, 2]
+
+
+async def test_what_is_no_handler_s_is_never_blamed(store, subscriber_of, deliver):
+    subscriber = subscriber_of(note)
+    subscriber.store = FaultyStore(store, fail_at("after_handler", StoreUnavailable("disk full")))
+    with pytest.raises(StoreUnavailable):
+        await Intake(subscriber).take(deliver("a"), blame=True)
     assert await parked(store) == []
 
 

@@ -102,15 +102,37 @@ async def test_the_part_of_one_that_leaves_comes_to_the_others_at_once(lease_of)
 
 
 async def test_what_is_not_renewed_is_taken_over_with_a_higher_token(lease_of, clock):
-    zombie, heir = lease_of("a"), lease_of("a")
+    zombie, heir = lease_of("a"), lease_of("b")
     await zombie.claim()
     await clock.advance(15.1)
     await heir.claim()
     assert heir.held == ALL
     assert heir.proof[1] > zombie.proof[1]
-    assert heir.proof[0] != zombie.proof[0], "the same name in another life is another owner"
     assert await zombie.claim(), "and learns that it lost"
     assert zombie.held == frozenset()
+
+
+async def test_one_that_comes_back_under_its_name_goes_on_at_once_and_with_its_whole_part(lease_of):
+    dead, other, again = lease_of("a"), lease_of("a2"), lease_of("a")
+    for lease in (dead, other, dead, other):
+        await lease.claim()
+    before = dead.held
+    await again.claim()
+    assert again.held == before, "nothing of the other's"
+    assert again.proof[0] != dead.proof[0], "the same name in another life is another owner"
+    assert again.proof[1] > dead.proof[1]
+    await dead.claim()
+    assert not dead.held & again.held, "one that isn't dead after all learns that it lost"
+
+
+async def test_a_claim_written_by_a_clock_that_had_jumped_ahead_outlives_nobody(lease_of, store, clock):
+    gone, heir = lease_of("a"), lease_of("b")
+    await gone.claim()
+    async with store.transaction() as tx:
+        for table in ("micro_lease", "micro_relay"):
+            await tx.execute(f"update {table} set expires_at = expires_at + 3600")  # noqa: S608 - both are ours
+    await heir.claim()
+    assert heir.whole
 
 
 async def test_what_is_released_is_free_at_once(lease_of):
@@ -134,9 +156,10 @@ async def test_releasing_what_is_not_held_takes_nothing_from_others(lease_of, cl
     assert second.held == ALL
 
 
-async def test_buckets_that_others_hold_are_left_to_them(lease_of, store):
+async def test_buckets_that_others_hold_are_left_to_them(lease_of, store, clock):
+    until = clock.now().timestamp() + 15
     async with store.transaction() as tx:
-        await tx.execute("update micro_lease set owner = 'b', expires_at = 1e12 where bucket < 10")
+        await tx.execute("update micro_lease set owner = 'b', expires_at = ? where bucket < 10", until)
     lease = lease_of("a")
     await lease.claim()
     assert lease.held == ALL - set(range(10))

@@ -100,6 +100,28 @@ async def test_an_event_is_tried_again_when_it_is_due_and_not_before(desk, clock
     assert await desk.blocked() == {}
 
 
+async def test_one_that_always_meets_an_unavailable_database_does_not_hold_up_the_others_for_ever(
+    desk, clock, until
+):
+    desk.bad = {0, 1}
+    await desk.take("a", "b")
+    desk.bad, desk.error = {0}, StoreUnavailable
+    running = asyncio.create_task(desk.parking.run())
+    try:
+        await until(lambda: desk.calls.count(1) == 3)
+        await until(lambda: is_counted(desk, attempts=3))
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert await desk.applied() == [1]
+    assert await desk.counts() == (1, 0)
+
+
+async def is_counted(desk, *, attempts):
+    rows = await desk.subscriber.store.query("select attempts from micro_parked")
+    return [row[0] for row in rows] == [attempts]
+
+
 async def test_what_waits_behind_it_follows_in_order(desk, clock):
     desk.bad = {0}
     await desk.take("a", "a", "b", "a")

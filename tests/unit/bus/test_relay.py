@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from micro.bus.codec import decode
+from micro.bus.message import Message
 from micro.bus.outbox import Outbox, bucket_of
 from micro.bus.relay import Relay
 from micro.errors import BusUnavailable, EventTooLarge, PublishFailed, StoreUnavailable, TransactionTimeout
@@ -76,6 +77,20 @@ async def test_committed_events_are_sent_in_order_and_their_rows_deleted(relay_o
     assert sink.seen() == list(range(250))
     assert await depth(store) == 0
     assert relay.error is None
+
+
+async def test_of_large_events_it_holds_few_at_a_time(
+    relay_of, sink, store, outbox, placed, emit, monkeypatch
+):
+    monkeypatch.setattr("micro.bus.relay._BYTES", 1000)
+    sizes = []
+    sink.answer = lambda messages: sizes.append(sum(len(each.value) for each in messages))
+    async with store.transaction() as tx:
+        for n in range(20):
+            outbox.add_message(tx, Message("order.events", f"key{n}", b"x" * (5000 if n == 7 else 300)))
+    await relay_of().drained()
+    assert sizes == [1200, 300 * 3 + 5000, *[1200] * 3]
+    assert await depth(store) == 0
 
 
 async def test_events_committed_before_the_start_are_sent(relay_of, sink, emit):
@@ -310,8 +325,9 @@ async def test_the_delete_of_one_that_lost_its_lease_is_refused_and_it_learns_so
             sent.append(point)
             if len(sent) == 1:
                 async with store.transaction() as tx:
+                    ends = clock.now().timestamp() + 15
                     await tx.execute(
-                        "update micro_lease set owner = 'heir', token = token + 1, expires_at = 2e9"
+                        "update micro_lease set owner = 'heir', token = token + 1, expires_at = ?", ends
                     )
 
     relay = relay_of(bus=FaultyBus(bus, steal))
@@ -399,6 +415,69 @@ async def test_a_busy_relay_renews_its_lease_every_few_seconds_only(
         await until(lambda n=n: n in sink.seen(), step=0.01)
         await clock.advance(0.5)
     assert len(claims) <= 40 + 8, "a delete each, and a renewal every five seconds"
+
+
+async def test_it_is_drained_of_what_was_there_though_others_go_on_writing(
+    relay_of, sink, store, outbox, placed, emit
+):
+    """Or an instance that others write beside could never leave in time."""
+    await emit("a", "b")
+
+    def another(messages):
+        async def write():
+            async with store.transaction() as tx:
+                outbox.add(tx, placed(n=sink.calls), "a")
+
+        writing.append(asyncio.ensure_future(write()))
+
+    writing = []
+    sink.answer = another
+    relay = relay_of()
+    async with asyncio.timeout(10):
+        await relay.drained()
+    sink.answer = lambda messages: None
+    assert sink.seen()[:2] == [0, 1]
+    await asyncio.gather(*writing)
+
+
+async def test_what_is_another_relay_s_is_not_waited_for(relay_of, sink, emit, store, clock):
+    shared = FaultyStore(store, lambda point: None)
+    shared.features = StoreFeatures(
+        concurrent_writers=True, survives_power_loss=True, shared_by_processes=True
+    )
+    async with store.transaction() as tx:
+        until = clock.now().timestamp() + 15
+        await tx.execute("update micro_lease set owner = 'b', token = 1, expires_at = ?", until)
+    await emit("a")
+    async with asyncio.timeout(10):
+        await relay_of(store=shared).drained()
+    assert sink.seen() == []
+
+
+async def test_released_it_sends_no_more_until_it_runs_again(relay_of, sink, emit, store, clock, until):
+    relay = relay_of()
+    await emit("a")
+    await relay.drained()
+    await relay.release()
+    await emit("a", n=1)
+    for _ in range(5):
+        await clock.advance(1)
+    assert sink.seen() == [0]
+    [row] = await store.query("select max(expires_at) from micro_lease")
+    assert row[0] == 0, "and claims nothing"
+    relay.task.cancel()
+    await asyncio.wait([relay.task])
+    relay.task = asyncio.create_task(relay.run())
+    await until(lambda: sink.seen() == [0, 1])
+
+
+async def test_a_database_that_is_away_does_not_keep_it_from_leaving(relay_of, emit, store, caplog):
+    relay = relay_of()
+    await emit("a")
+    await relay.drained()
+    await store.close()
+    await relay.release()
+    assert "another relay goes on a little later" in caplog.text
 
 
 async def test_released_buckets_are_free(relay_of, store, emit):

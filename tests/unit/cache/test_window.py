@@ -7,7 +7,7 @@ from bisect import bisect_right
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micro.cache.ports import Quota
+from micro.cache.ports import Hit, Quota
 from micro.cache.window import SlidingWindow
 
 
@@ -162,13 +162,13 @@ class Model:
             for key, _, _ in quotas:
                 self.counted.setdefault(key, []).append(now)
             return [
-                (True, limit - len(log) - 1, period)
+                Hit(True, limit - len(log) - 1, period)
                 for log, (_, limit, period) in zip(live, quotas, strict=True)
             ]
         return [
-            (True, limit - len(log), max(log) + period - now if log else 0)
+            Hit(True, limit - len(log), max(log) + period - now if log else 0)
             if free
-            else (False, 0, log[-limit] + period - now)
+            else Hit(False, 0, log[-limit] + period - now)
             for free, log, (_, limit, period) in zip(allowed, live, quotas, strict=True)
         ]
 
@@ -226,4 +226,4 @@ def test_a_lowered_limit_is_free_again_when_enough_have_left():
         assert limiter.hit("k", 3, 10).allowed
     assert limiter.hit("k", 2, 10).reset == 9
     assert limiter.hit_all([Quota("k", 2, 10)])[0].reset == 9
-    assert limiter.hit_all([Quota("k", 0, 10)]) == [(False, 0, 10)]
+    assert limiter.hit_all([Quota("k", 0, 10)]) == [Hit(False, 0, 10)]

@@ -286,6 +286,12 @@ def test_replay_shows_its_plan_and_does_nothing_unless_told(micro, stack):
     assert stack.asked == [("events.replay", {"service": "task", "since": "2h", "dry_run": True})]
 
 
+def test_a_replay_of_nothing_says_so(micro, stack):
+    stack.answers["events.replay"] = [{"end": {"service": "task", "events": 0}}]
+    code, out, err = micro("events", "replay", "--service", "task", "--yes")
+    assert (code, out, err) == (0, "", "nothing to do: apply 0 events to task again\n")
+
+
 def test_replay_does_it_with_yes(micro, stack):
     stack.answers["events.replay"] = [{"end": {"service": "task", "events": 1}}]
     code, _, err = micro("events", "replay", "--service", "task", "--yes")

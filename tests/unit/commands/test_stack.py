@@ -121,6 +121,52 @@ def test_down_with_nothing_running_says_so_and_is_done(micro):
     assert micro("down") == (0, "", "nothing to stop: no stack is running here\n")
 
 
+HOLDER = """
+import fcntl, os, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.write(str(os.getpid()))
+lock.flush()
+print("held", flush=True)
+input()
+"""
+
+
+@pytest.fixture
+def starting(home):
+    """A process that holds the folder, as one does that starts a stack."""
+    (home / ".micro").mkdir(exist_ok=True)
+    command = [sys.executable, "-c", HOLDER, str(home / ".micro" / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        if process.poll() is None:
+            process.communicate("\n")
+
+
+def test_down_stops_a_stack_that_is_being_started_as_soon_as_it_is_up(micro, starting, stack, home):
+    record = home / ".micro" / "run.json"
+    record.rename(home / "later.json")
+    stack.answers["stop"] = [{"end": {}}]
+    coming = threading.Timer(0.2, (home / "later.json").rename, [record])
+    ending = threading.Timer(0.5, starting.communicate, ["\n"])
+    coming.start()
+    ending.start()
+    assert micro("down").err.startswith("stopped (process ")
+    ending.join()
+    assert stack.asked == [("stop", {})]
+
+
+def test_down_waits_for_a_start_that_fails_and_not_for_ever(micro, starting):
+    code, _, err = micro("down", "--timeout", "10ms")
+    assert code == 1
+    assert err == f"error: process {starting.pid} is at work here, and no stack is up yet; see: micro logs\n"
+    ending = threading.Timer(0.2, starting.communicate, ["\n"])
+    ending.start()
+    assert micro("down").err == "nothing to stop: no stack is running here\n"
+    ending.join()
+
+
 def test_down_works_while_the_configuration_is_broken(micro, stack, home):
     """A file being edited must not keep the person from stopping the stack."""
     (home / "micro.toml").write_text("[broken")

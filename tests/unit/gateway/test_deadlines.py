@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micro.gateway.deadlines import TICK, Deadline, Wheel
+from micro.gateway.deadlines import TICK, Wheel
 from micro.gateway.flow import GRACE, LOOK
 from micro.gateway_spec import Route
 from micro.testing import FakeClock
@@ -401,66 +401,3 @@ async def test_a_short_request_has_no_task_of_its_own(bench, echo):
     await wire.end()
     extra = asyncio.all_tasks() - before - {wire.task}
     assert {task.get_name() for task in extra} <= {"gateway deadlines"}
-
-
-async def test_a_deadline_that_moves_fires_at_its_last_moment_only(clock):
-    wheel, timer = Wheel(clock), Timer(clock)
-    deadline = Deadline(wheel)
-    deadline.set(timer, 1.0)
-    deadline.set(timer, 3.0)
-    await clock.advance(2.9)
-    assert timer.fired == []
-    await clock.advance(0.5)
-    assert len(timer.fired) == 1
-    assert 3.0 < timer.fired[0] <= 3.0 + 2 * TICK
-
-
-async def test_one_that_moves_to_earlier_fires_then(clock):
-    wheel, timer = Wheel(clock), Timer(clock)
-    deadline = Deadline(wheel)
-    deadline.set(timer, 30.0)
-    deadline.set(timer, 1.0)
-    await clock.advance(1.5)
-    assert len(timer.fired) == 1
-    await clock.advance(60)
-    assert len(timer.fired) == 1
-
-
-async def test_one_that_is_cleared_fires_for_nobody_and_can_be_set_again(clock):
-    wheel, first, second = Wheel(clock), Timer(clock), Timer(clock)
-    deadline = Deadline(wheel)
-    deadline.set(first, 1.0)
-    deadline.clear()
-    await clock.advance(5)
-    deadline.set(second, 6.0)
-    await clock.advance(2)
-    assert (first.fired, len(second.fired)) == ([], 1)
-
-
-async def test_one_that_is_closed_has_left_the_wheel(clock):
-    wheel, timer = Wheel(clock), Timer(clock)
-    deadline = Deadline(wheel)
-    deadline.close()
-    deadline.set(timer, 1.0)
-    deadline.close()
-    assert not any(wheel._slots.values())
-    await clock.advance(5)
-    assert timer.fired == []
-
-
-@settings(max_examples=30)
-@given(moves=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 9)), max_size=12))
-async def test_a_moving_deadline_is_never_early_and_never_forgotten(moves):
-    clock = FakeClock()
-    wheel = Wheel(clock)
-    deadline, timer = Deadline(wheel), Timer(clock)
-    for wait, ahead in moves:
-        timer.fired.clear()
-        deadline.set(timer, clock.monotonic() + ahead)
-        timer.moment = clock.monotonic() + ahead
-        await clock.advance(wait)
-        for moment in timer.fired:
-            assert timer.moment <= moment <= timer.moment + 2 * TICK + 0.001
-    await clock.advance(10)
-    assert bool(timer.fired) == bool(moves)
-    await wheel.close()

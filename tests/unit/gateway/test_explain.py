@@ -151,6 +151,20 @@ async def test_what_is_explained_is_what_happens(bench, echo, method, path, expe
     assert answer.status == expected.get("status", 200)
 
 
+@pytest.mark.parametrize("method", ["FETCH", "UPDATE", "GETT"])
+def test_a_method_that_no_parser_lets_in_reaches_no_route(bench, echo, method):
+    """What the server answers to it: see `test_a_malformed_head_is_refused` of the server."""
+    explained = bench.serve(echo, routes=[Route(path="/", service="app")]).gateway.explain(method, "/x")
+    assert explained == {
+        "method": method,
+        "path": "/x",
+        "outcome": "refused",
+        "status": 501,
+        "reason": "This method is not known here.",
+        "policies": [],
+    }
+
+
 def test_a_policy_that_refuses_before_the_route_is_the_last_of_the_list(bench, echo):
     explained = bench.serve(echo, routes=ROUTES).gateway.explain(
         "GET", "/", headers=[("Host", "shop.example.com")]

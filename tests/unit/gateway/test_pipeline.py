@@ -251,3 +251,22 @@ def test_who_changes_a_policy_that_may_be_skipped_is_asked_every_time():
     assert len(compiled(Changed()).asked) == 1
     assert len(compiled(Skippable()).steady) == 1
     assert compiled(Changed()).steady == ()
+
+
+def test_an_answer_that_comes_again_is_not_rendered_anew_for_the_sake_of_a_policy_of_ours(bench, echo):
+    """Each says that it is steady or that it only adds; one that forgot to would make its route's answers dearer."""
+    from micro.gateway_spec import RateRule
+    from micro.upstream_spec import BreakerSpec
+
+    bench.serve(
+        echo,
+        routes=[
+            Route(path="/", service="app", auth="required", breaker=BreakerSpec()),
+            Route(path="/two", service="app", rate_limits=(RateRule(limit=Rate(5, 1.0), by="route"),)),
+        ],
+        rate_limit=Rate(1, 1.0),
+    )
+    (_, one), (_, two) = bench.gateway.plan.rows
+    assert (names(one.policies)[2], names(two.policies)[2]) == ("RateLimit", "RateLimits")
+    assert one.adding is not None
+    assert two.adding is not None

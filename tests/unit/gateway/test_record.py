@@ -182,7 +182,11 @@ def recorded(log, clock, *, hooks=(), route=True, **attributes):
     """A recorder that has recorded one exchange."""
     recorder = Recorder(log, Metrics(), clock)
     exchange = Exchange("GET", b"/", [])
-    exchange.started, exchange.client, exchange.traceparent = clock.monotonic(), "192.0.2.1", "00-" + "1" * 32
+    exchange.started, exchange.client, exchange.traceparent = (
+        clock.monotonic(),
+        "192.0.2.1",
+        b"00-" + b"1" * 32,
+    )
     exchange.request_id = exchange.correlation_id = "r"
     for name, value in attributes.items():
         setattr(exchange, name, value)
@@ -217,7 +221,11 @@ def test_a_record_takes_little_time(tmp_path):
     clock = SystemClock()
     recorder = recorded(AccessLog(tmp_path / "a", clock=clock, capacity=100), clock, status=200)
     exchange = Exchange("GET", b"/orders/17", [(b"host", b"localhost")])
-    exchange.started, exchange.client, exchange.traceparent = clock.monotonic(), "192.0.2.1", "00-" + "1" * 52
+    exchange.started, exchange.client, exchange.traceparent = (
+        clock.monotonic(),
+        "192.0.2.1",
+        b"00-" + b"1" * 52,
+    )
     exchange.request_id = exchange.correlation_id = "r" * 36
     exchange.pipeline = Pipeline((), (), upstream=None, service="app", timeout=1.0)
     exchange.status, exchange.sent = 200, 17

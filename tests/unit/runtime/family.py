@@ -44,6 +44,9 @@ class FakeChild:
     async def spawn(self) -> None:
         self._note("spawn")
 
+    async def open(self, facts: Any) -> None:
+        self._note("open")
+
     async def begin(self) -> None:
         self._note("begin")
         self.port, self.pid, self.state = 1, 1, "healthy"

@@ -48,7 +48,7 @@ def main():
         say="built",
         args={"facts": {"port": described["number"], "fds": [fd for fd in range(256) if is_open(fd)]}},
     )
-    told = json.loads(reader.readline())["args"]
+    told = told_to_start()
     if mode == "refuses to start":
         say(say="failed", args={"error": "no database"})
         sys.exit(2)
@@ -59,6 +59,16 @@ def main():
         asked = json.loads(question)
         if "ask" in asked:
             answer(asked)
+
+
+def told_to_start():
+    while "ask" in (message := json.loads(reader.readline())):
+        if mode == "dies opening":
+            print("last words", flush=True)
+            sys.exit(3)
+        if mode != "opens for ever":
+            say(answer=message["ask"], end={})
+    return message["args"]
 
 
 def answer(asked):

@@ -27,7 +27,6 @@ def world(tmp_path, monkeypatch):
         findings: list = [Finding("bus", "ok", "Kafka at h")]  # noqa: RUF012 # as above
         own = True
         hang = None
-        durable = True
 
     class FakeLocal:
         def __init__(self, state, *, clock):
@@ -53,7 +52,6 @@ def world(tmp_path, monkeypatch):
     class FakePreflight:
         def __init__(self, profile, loaded, *, clock, migrate):
             World.done.append(("check", profile.store, migrate))
-            self.durable = World.durable
 
         async def run(self):
             return World.findings
@@ -117,12 +115,19 @@ async def test_what_has_failed_is_raised_and_nothing_is_told_to_be_well(world):
     assert world.said == []
 
 
-async def test_that_the_servers_forget_stands_in_the_profile(world):
-    world.durable = False
-    made = backing(world)
-    assert made.profile.durable
-    await made.open()
-    assert not made.profile.durable
+@pytest.mark.parametrize(("own", "migrates"), [(True, True), (False, False)])
+async def test_a_stack_of_many_processes_has_one_of_them_ask_and_is_told_whether_to_migrate(
+    world, own, migrates
+):
+    world.own = own
+    profile = world.config.profile("prod", {"runner": "multi"})
+    options = world.options()
+    async with backed(
+        world.config, profile, options=options, clock=SystemClock(), unless=asyncio.Event()
+    ) as found:
+        located, migrate = found
+    assert (located.store, migrate) == (URLS["store"], migrates)
+    assert world.done == [], "nothing was checked here"
 
 
 async def test_asked_to_stop_meanwhile_it_gives_back_what_it_had_started(world):

@@ -211,13 +211,12 @@ async def test_ends_in_a_row_are_a_crash_loop_and_a_run_that_settles_ends_the_ro
     await home.clock.advance(30)
     await home.until("started")
     await home.clock.advance(SETTLED)
+    before = child.restarts
     os.kill(child.pid, signal.SIGKILL)
-    await home.until("stopped")
-    assert child.state == "unhealthy"
+    await home.until("stopped", "spawned", "started")
+    assert child.restarts == before + 1, "at once"
     await child.kill()
-    await home.clock.advance(30)
     await running
-    assert child.restarts == 3
 
 
 async def test_its_health_is_asked_for_and_each_change_told(
@@ -274,6 +273,92 @@ async def test_one_that_heeds_no_signal_is_killed_when_the_grace_is_over(
     async with asyncio.timeout(LIMIT):
         await child.stop()
     assert "was killed" in caplog.text
+
+
+async def test_it_connects_to_its_servers_before_it_is_told_to_start(home: Home) -> None:
+    child = home.child()
+    await child.spawn()
+    await child.open({"user": {"routes": []}})
+    assert child.url is None
+    await child.begin()
+    assert child.seconds >= 0.5, "of both"
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("dies opening", "shop-1 ended with code 3: last words"),
+        ("opens for ever", "shop-1: open: no answer within 0.3 s"),
+    ],
+)
+async def test_one_that_does_not_answer_before_it_starts_is_ended_and_the_reason_told(
+    home: Home, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = home.child()
+    home.mode(mode)
+    await child.spawn()
+    monkeypatch.setattr(module, "START_LIMIT", 0.3)
+    with pytest.raises(ConfigurationError, match=f"^{reason}$"):
+        await child.open({})
+
+
+async def test_one_that_is_stopped_while_it_is_being_run_is_found_and_ended(home: Home) -> None:
+    """A restart, and `down` in the same moment."""
+    child = home.child()
+    starting = asyncio.create_task(child.start())
+    await seen(lambda: child._talk is not None)
+    async with asyncio.timeout(LIMIT):
+        await child.stop()
+    with pytest.raises(ConfigurationError):
+        await starting
+    assert child.pid is None
+    assert "started" not in home.news
+
+
+async def test_one_that_hangs_is_killed_and_started_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = await home.started()
+    first = child.pid
+    assert first is not None
+    running = asyncio.create_task(child.run())
+    os.kill(first, signal.SIGSTOP)
+    monkeypatch.setattr(module, "_PATIENCE", 0.02)
+
+    async def silent(*args: Any, **options: Any) -> dict[str, Any]:
+        raise CallError("health: no answer within 5 s")
+
+    monkeypatch.setattr(child, "ask", silent)
+    while "hangs" not in caplog.text:
+        assert psutil.pid_exists(first)
+        await seen(lambda: home.clock._sleepers)
+        await home.clock.advance(2.0)
+    await seen(lambda: home.news.count("started") == 2)
+    assert "shop-1 hangs: it has not answered 6 times" in caplog.text
+    assert child.pid != first
+    await child.stop()
+    await running
+
+
+async def test_where_there_is_no_room_for_a_socket_it_is_tried_again_later(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = await home.started()
+    running = asyncio.create_task(child.run())
+
+    def full() -> Any:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socketpair", full)
+        os.kill(child.pid or 0, signal.SIGKILL)
+        await home.until("stopped")
+        await home.clock.advance(0.5)
+        await seen(lambda: "can't run shop-1: Too many open files" in caplog.text)
+    await home.clock.advance(30)
+    await home.until("spawned", "started")
+    await child.stop()
+    await running
 
 
 async def test_a_system_that_refuses_is_an_error_and_leaves_no_socket(

@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from micro.runtime.detach import READY_FD, Announcement
+
+PAUSE = threading.Event()
+"""Never set: waiting for it passes a moment between two looks at what can't be waited for."""
 
 DETACH = """
 import json, os, pathlib, sys
@@ -37,6 +41,25 @@ elif what == "refuse":
     announcement.failed("8000 is in use")
 elif what == "die":
     sys.exit("Oh dear.")
+elif what == "talk":
+    import asyncio
+    from pathlib import Path
+    from micro.runtime.detach import keep_small
+
+    class Clock:
+        looks = 0
+        async def sleep(self, seconds):
+            self.looks += 1
+            print("look", self.looks, "x" * 100, flush=True)
+            if self.looks == 5:
+                announcement.ready({})
+                raise asyncio.CancelledError
+
+    try:
+        asyncio.run(keep_small(Path(os.environ["OUTPUT"]), Clock(), largest=300))
+    except asyncio.CancelledError:
+        print("end", flush=True)
+        print("to stderr", file=sys.stderr, flush=True)
 elif what == "fail":
     print("error: a bug", "Please report it.", sep="\\n")
 """
@@ -58,7 +81,11 @@ def detached(tmp_path: Path) -> Any:
     def run(word: str) -> Any:
         done = subprocess.run(
             [sys.executable, "-c", DETACH, tmp_path / "logs" / "up.log", word],
-            env={**os.environ, "PYTHONPATH": str(tmp_path / "program")},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(tmp_path / "program"),
+                "OUTPUT": str(tmp_path / "logs" / "up.log"),
+            },
             capture_output=True,
             text=True,
             timeout=30,
@@ -93,6 +120,33 @@ def test_a_child_that_dies_is_told_by_the_last_line_of_its_log(detached: Any, tm
 
 def test_an_error_in_its_log_is_told_rather_than_what_comes_after(detached: Any) -> None:
     assert "ready: a bug (see" in detached("fail")["text"]
+
+
+def test_an_output_that_grows_begins_anew_and_nothing_of_the_latest_is_lost(
+    detached: Any, tmp_path: Path
+) -> None:
+    detached("talk")
+    log = tmp_path / "logs" / "up.log"
+    while "to stderr" not in log.read_text():
+        PAUSE.wait(0.01)
+    assert [line[:6] for line in log.with_name("up.log.1").read_text().splitlines()] == [
+        "said t",
+        "look 1",
+        "look 2",
+        "look 3",
+    ]
+    assert log.read_text().startswith("look 4")
+    assert log.read_text().endswith("end\nto stderr\n")
+
+
+def test_an_output_that_is_large_already_begins_anew_with_the_process(detached: Any, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "up.log"
+    with log.open("wb") as file:
+        file.truncate(10_000_001)
+    detached("ready")
+    assert log.read_text() == "said ready\n"
+    assert log.with_name("up.log.1").stat().st_size == 10_000_001
 
 
 def test_nobody_waiting_is_no_error() -> None:

@@ -83,13 +83,14 @@ def test_its_exit_code_is_the_programs_as_a_shell_counts(line: Line, script: str
 
 def test_it_tells_the_programs_process_which_leads_a_group_of_its_own(line: Line, tmp_path: Path) -> None:
     assert line.sh(f"echo $$ $(ps -o pgid= -p $$) > {tmp_path / 'ids'}") == 0
-    told = line.ours.recv(64).decode().strip()
+    told, code = line.ours.recv(64).decode().split()
     assert (tmp_path / "ids").read_text().split() == [told, told]
+    assert code == "0", "at the end, how it ended"
 
 
 def test_a_program_that_cannot_be_executed_is_127_and_its_output_says_why(line: Line, capfd: Any) -> None:
     assert line.run("/no/such/program") == 127
-    assert line.ours.recv(64) == b"0\n"
+    assert line.ours.recv(64) == b"0\n127\n"
     assert capfd.readouterr().err == "can't run /no/such/program: No such file or directory\n"
 
 

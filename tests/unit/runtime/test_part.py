@@ -15,11 +15,13 @@ from micro import registry
 from micro.clock import SystemClock
 from micro.discovery.ports import Place
 from micro.discovery.static import StaticDiscovery
-from micro.errors import ConfigurationError, MicroError
-from micro.runtime import assemble, base_part, worker
+from micro.errors import ConfigurationError, MicroError, UsageError
+from micro.runtime import assemble, base_part, preflight_part, worker
 from micro.runtime.description import Description, Start
+from micro.runtime.finding import Finding
 from micro.runtime.part import build
 from micro.runtime.server import bind
+from micro.runtime.system import System
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -162,7 +164,14 @@ def run(describe: Any) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def running(
-        role: str, service: str = "", *, peers: Any = None, facts: Any = None, public: Any = None, **more: Any
+        role: str,
+        service: str = "",
+        *,
+        peers: Any = None,
+        facts: Any = None,
+        public: Any = None,
+        ahead: bool = False,
+        **more: Any,
     ) -> AsyncIterator[Child]:
         made = build(describe(role, service, **more))
         private = bind("an instance", "127.0.0.1", 0)
@@ -172,6 +181,8 @@ def run(describe: Any) -> Callable[..., Any]:
         )
         try:
             async with asyncio.timeout(LIMIT):
+                if ahead:
+                    await made.verbs["open"](facts=facts)
                 await made.start(start)
             yield Child(made, url)
         finally:
@@ -416,6 +427,64 @@ async def test_instances_of_other_machines_are_found_and_one_is_found_by_them(
         port = one.url.rpartition(":")[2]
         assert [place[:3] for place in entered] == [("one", "one-1", f"http://[2001:db8::1]:{port}")]
     assert [place for place in (await shared.places()).here if place.origin.endswith("/o")] == []
+
+
+async def test_one_process_looks_at_all_services_and_servers_before_any_of_them_starts(
+    describe: Any, code: str, tmp_path: Path
+) -> None:
+    file = tmp_path / f"{code}_one.py"
+    file.write_text(
+        file.read_text() + "\n@service.on('Paid', topic='till.events')\nasync def paid(event, tx): ...\n"
+    )
+    part = build(describe("preflight"))
+    assert part.facts["warnings"] == ["one: no service publishes Paid on till.events"]
+    found = await part.verbs["check"](migrate=False)
+    assert found["told"] == [], "there is no server"
+    assert "events are forgotten when the stack stops" in found["not_guaranteed"]
+    await part.close()
+
+
+@pytest.mark.parametrize("state", ["ok", "fail"])
+async def test_what_it_finds_at_a_server_is_told_or_keeps_the_stack_from_starting(
+    describe: Any, monkeypatch: pytest.MonkeyPatch, state: Any
+) -> None:
+    class Found:
+        durable = False
+
+        def __init__(self, profile: Any, loaded: Any, *, clock: Any, migrate: bool) -> None:
+            assert [*loaded.services] == ["one", "two"]
+            assert migrate
+
+        async def run(self) -> list[Finding]:
+            return [Finding("bus", state, "Kafka at h")]
+
+    monkeypatch.setattr(preflight_part, "Preflight", Found)
+    part = build(describe("preflight"))
+    if state == "fail":
+        with pytest.raises(UsageError, match="Kafka at h"):
+            await part.verbs["check"](migrate=True)
+    else:
+        found = await part.verbs["check"](migrate=True)
+        assert found["told"] == ["ok  bus    Kafka at h"]
+        assert any("a power cut" in sentence for sentence in found["not_guaranteed"])
+    await part.close()
+
+
+@pytest.mark.parametrize(("role", "service"), [("service", "one"), ("gateway", "")])
+async def test_its_servers_may_be_opened_before_it_starts(
+    run: Any, monkeypatch: pytest.MonkeyPatch, role: str, service: str
+) -> None:
+    opened: list[Any] = []
+    open_system = System.open
+
+    async def noted(self: System, **options: Any) -> None:
+        opened.append(options)
+        await open_system(self, **options)
+
+    monkeypatch.setattr(System, "open", noted)
+    facts = {name: {"routes": [f"/{name}"]} for name in ("one", "two")}
+    async with run(role, service, facts=facts, ahead=True):
+        assert len(opened) == 1, "and not again"
 
 
 async def test_what_only_one_process_may_do_is_done_by_the_helper(run: Any, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Remote]]:
         def __init__(self) -> None:
             self.told: list[tuple[str, str, str]] = []
             self.heard = asyncio.Event()
+            self.notices: list[str] = []
             self.metrics = Metrics()
 
         def announce(self, *news: str) -> None:
@@ -170,7 +171,7 @@ async def test_a_program_is_ready_when_its_health_path_answers(
     assert remote.verdict() == "starting", "and not unhealthy before it has a process"
     server.status = 503
     await remote.begin(program(tmp_path, STAYS), server.url)
-    ready = asyncio.create_task(remote.ready(LIMIT))
+    ready = asyncio.create_task(remote.ready(LIMIT, notice=make.notices.append))
     async with asyncio.timeout(LIMIT):
         while len(server.asked) < 9:
             server.news.clear()
@@ -185,6 +186,26 @@ async def test_a_program_is_ready_when_its_health_path_answers(
     assert (row["instance"], row["state"], row["url"]) == ("sms-1", "healthy", server.url)
     assert row["uptime"] > 0
     assert make.told == [("sms", "sms-1", "healthy")], "that it was not there at first is no news"
+    assert make.notices == [], "nobody is told of what takes a moment"
+
+
+async def test_whoever_waits_for_a_program_is_told_so_once(
+    make: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micro.runtime.remote._PATIENCE", 0.0)
+    server.status = 503
+    remote = make(command="node x.js")
+    await remote.begin(program(tmp_path, STAYS), server.url)
+    ready = asyncio.create_task(remote.ready(LIMIT, notice=make.notices.append))
+    async with asyncio.timeout(LIMIT):
+        while len(server.asked) < 5:
+            server.news.clear()
+            await server.news.wait()
+    server.status = 200
+    await ready
+    assert make.notices == [
+        "waiting for sms: 'node x.js' does not answer GET /health yet (GET /health answers 503); it has 20 s, Ctrl-C stops"
+    ]
 
 
 async def test_a_program_that_is_not_ready_in_time_gets_one_clear_sentence(
@@ -194,7 +215,7 @@ async def test_a_program_that_is_not_ready_in_time_gets_one_clear_sentence(
     remote = make(command="node x.js")
     await remote.begin(program(tmp_path, STAYS), server.url)
     with pytest.raises(ConfigurationError) as caught:
-        await remote.ready(0.0)
+        await remote.ready(0.0, notice=make.notices.append)
     assert str(caught.value) == (
         f"sms: 'node x.js' was not ready at {server.url} within 0 s: GET /health answers 404; it has to listen on PORT "
         "of its environment, and answer GET /health"
@@ -208,7 +229,7 @@ async def test_a_program_that_ends_before_it_is_ready_gets_one_clear_sentence(
     remote = make(command="node x.js")
     await remote.begin(program(tmp_path, "echo no paper; exit 3"), server.url)
     with pytest.raises(ConfigurationError) as caught:
-        await remote.ready(LIMIT)
+        await remote.ready(LIMIT, notice=make.notices.append)
     assert str(caught.value) == (
         "sms: 'node x.js' ended with code 3: no paper; it had not answered GET /health yet"
     )
@@ -219,7 +240,7 @@ async def test_a_program_that_is_down_is_unhealthy_and_one_that_ends_again_and_a
 ) -> None:
     remote = make(command="x")
     await remote.begin(program(tmp_path, STAYS), server.url)
-    await remote.ready(LIMIT)
+    await remote.ready(LIMIT, notice=make.notices.append)
     await remote.program.kill()
     assert remote.verdict() == "unhealthy"
     assert remote.rows()[0]["uptime"] is None
@@ -278,6 +299,20 @@ class TestOwn:
         assert remote.verdict() == "healthy"
         await remote.look({"http://127.0.0.1:1"})
         assert len(server.asked) == 1
+
+    async def test_a_program_is_asked_what_it_knows_and_gets_no_token_of_the_stack(
+        self, make: Any, server: Server
+    ) -> None:
+        remote = make(url=(), command="prices", health="/health")
+        assert remote.own
+        assert (remote.cluster.spec.pass_host, remote.cluster.spec.retry.attempts) == (False, 3)
+        assert remote.upstream.proof is None
+        remote.cluster.update([server.url])
+        assert remote.verdict() == "starting"
+        await remote.look()
+        assert server.asked == ["GET /health"]
+        assert remote.verdict() == "healthy"
+        assert [row["instance"] for row in remote.rows()] == [server.url.partition("://")[2]]
 
     async def test_others_are_treated_as_their_table_says(self, make: Any) -> None:
         remote = make(UpstreamSpec(), url=("http://127.0.0.1:1",))

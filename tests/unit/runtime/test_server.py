@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ LIMIT = 5.0
 
 
 class App:
-    """Answers at once, or in two halves when the path says so."""
+    """Answers at once, or in two halves when the path says so; `/deaf` does not let itself be cancelled."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -44,6 +45,9 @@ class App:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
+        while scope["path"] == "/deaf" and not self.release.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.release.wait()
         await send({"type": "http.response.body", "body": b"def"})
 
 
@@ -263,6 +267,28 @@ async def test_one_that_sends_nothing_more_is_closed_when_its_time_is_over(
     writer.close()
 
 
+async def test_what_swallows_its_cancellation_is_left_behind_and_told_of(
+    app: App,
+    servers: Servers,
+    listener: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Or one application could keep the process from ending."""
+    monkeypatch.setattr(server, "CANCELLATION", 0.05)
+    _, writer = await connect(listener)
+    await request(writer, "/deaf")
+    await app.begun.wait()
+    try:
+        async with asyncio.timeout(LIMIT):
+            assert await servers.drain(0.01) == 1
+    finally:
+        app.release.set()
+        writer.close()
+    (record,) = [record for record in caplog.records if "left behind" in record.message]
+    assert (record.levelname, "test_server.py:" in record.message) == ("ERROR", True)
+
+
 async def test_aborting_cuts_everything_off(app: App, servers: Servers, listener: socket.socket) -> None:
     _, writer = await connect(listener)
     await request(writer, "/slow")
@@ -343,6 +369,9 @@ class FakeGateway:
         self.upstreams = dict(enumerate(upstreams))
         self.plan = SimpleNamespace(wheel=Wheel(FakeClock()))
 
+    def unread(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        return [(b"proxy-status", b"here"), *headers]
+
 
 @pytest.mark.parametrize(
     ("adapter", "upstream", "short"),
@@ -361,6 +390,6 @@ async def test_the_short_path_is_there_where_an_upstream_has_one(
             await FakeClock().sleep(0)
     (connection,) = server.server_state.connections
     assert (type(connection).__name__ == "GatewayProtocol") is short
-    assert any(name == b"proxy-status" for name, _ in connection.port.refusal_fields)
+    assert any(name == b"proxy-status" for name, _ in connection.port.refusal_fields(()))
     writer.close()
     await servers.abort()

@@ -112,6 +112,15 @@ async def test_the_report_says_what_runs_where_and_what_to_know(
     assert observer.was_stopping
 
 
+async def test_one_that_is_asked_to_stop_while_it_starts_says_so(
+    start: Any, observer: Observer, stop: Stop
+) -> None:
+    stop.ask()
+    await (await start())
+    assert observer.was_stopping
+    assert observer.report is None
+
+
 async def test_a_request_that_outlives_the_grace_is_cut_off_and_said(
     start: Any,
     services: Any,

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from micro.errors import StoreUnavailable
 from micro.runtime.supervise import Supervised
 from micro.testing import FakeClock
 
@@ -35,6 +36,34 @@ async def test_a_failing_worker_starts_again_and_says_why(
     assert worker.restarts == len(runs)
     assert "task: deliver failed" in caplog.text
     assert "no mail server" in caplog.text
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_an_error_of_ours_is_one_line(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, many: bool
+) -> None:
+    async def work() -> None:
+        error = StoreUnavailable("db/task: no server answers")
+        raise ExceptionGroup("in a group", [error, error]) if many else error
+
+    task = asyncio.create_task(Supervised("task: deliver", work, clock=clock).run())
+    await clock.advance(0)
+    task.cancel()
+    [record] = caplog.records
+    assert record.getMessage().endswith(" s: db/task: no server answers")
+    assert record.exc_info is None
+
+
+async def test_beside_another_error_it_is_shown_with_its_place(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        raise ExceptionGroup("in a group", [StoreUnavailable("no server answers"), KeyError("x")])
+
+    task = asyncio.create_task(Supervised("task: deliver", work, clock=clock).run())
+    await clock.advance(0)
+    task.cancel()
+    assert "KeyError: 'x'" in caplog.text
 
 
 async def test_after_a_long_good_run_the_wait_is_short_again(clock: FakeClock) -> None:

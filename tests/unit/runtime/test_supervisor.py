@@ -63,6 +63,26 @@ async def test_each_begins_after_what_it_depends_on_and_the_gateway_last(
     assert started.facts["shop"] == {"port": 1}
 
 
+async def test_all_connect_to_their_servers_before_the_first_starts(family: Family) -> None:
+    made = supervisor(family)
+    await made.spawn({})
+    await made.open()
+    await made.begin()
+    notes = family.notes
+    last = max(at for at, note in enumerate(notes) if note.startswith("open"))
+    first = min(at for at, note in enumerate(notes) if note.startswith("begin"))
+    assert max(at for at, note in enumerate(notes) if note.startswith("spawn")) < last < first
+    await made.kill()
+
+
+async def test_a_stack_that_stops_begins_no_restart_any_more(family: Family, started: Supervisor) -> None:
+    await started.drain()
+    family.notes.clear()
+    with pytest.raises(MicroError, match="the stack stops"):
+        await started.scale("shop", 5)
+    assert family.notes == []
+
+
 async def test_they_end_in_the_reverse_order(family: Family, started: Supervisor) -> None:
     await started.drain()
     order(family, "stop gateway-1", "stop cart-1", "stop shop-1")

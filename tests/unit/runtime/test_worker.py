@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from micro.clock import SystemClock
-from micro.errors import ConfigurationError
+from micro.errors import ConfigurationError, MicroError
 from micro.runtime import worker as module
 from micro.runtime.lifeline import LifeLine
 from micro.runtime.worker import Worker, WorkerStop
@@ -43,6 +43,7 @@ class ScriptedPart:
         self.description = description
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.ends = asyncio.Event()
         self.started: Any = None
         self.made.append(self)
         self._do("build")
@@ -50,6 +51,10 @@ class ScriptedPart:
     async def start(self, start: Any) -> None:
         self.started = start
         self._do("start")
+
+    async def run(self) -> None:
+        await self.ends.wait()
+        raise MicroError("shop-1 ended with code 3")
 
     async def drain(self, grace: float) -> None:
         self._do("drain")
@@ -171,6 +176,14 @@ async def test_it_lives_from_its_description_to_the_signal(world: World) -> None
         world.stop.ask()
         assert await world.code() == 0
         assert part.notes == ["build", "start", "drain", "drained 4", "close"]
+
+
+async def test_it_ends_with_what_its_part_says_where_that_cannot_go_on(world: World) -> None:
+    part = await world.ready()
+    part.ends.set()
+    assert await world.told() == ("failed", {"error": "shop-1 ended with code 3"})
+    assert await world.code() == 2
+    assert part.notes == ["build", "start", "close"]
 
 
 async def test_its_log_is_a_file_of_its_own(world: World) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
 from datetime import UTC, datetime
 
 import pytest
 
-from micro.telemetry.access import FLUSH_EVERY, SLICE, WARN_EVERY, AccessLog, AccessRecord
+from micro.telemetry.access import FLUSH_EVERY, PIECE, SLICE, WARN_EVERY, AccessLog, AccessRecord
 from micro.telemetry.files import rotated
 from micro.testing import FakeClock
 
@@ -100,15 +101,25 @@ async def test_flush_returns_once_everything_is_in_the_file(path, clock):
     await log.close()
 
 
-async def test_many_records_are_written_slice_by_slice_in_their_order(path, clock, monkeypatch):
+async def test_many_records_leave_in_few_writes_and_in_their_order(path, clock, monkeypatch):
     log, sizes = AccessLog(path, clock=clock), []
     plain = log._file.write
     monkeypatch.setattr(log._file, "write", lambda lines: (sizes.append(lines.count(b"\n")), plain(lines)))
-    for number in range(2 * SLICE + 1):
+    for number in range(PIECE * SLICE + 1):
         log.write(record(status=number))
     await log.close()
-    assert sizes == [SLICE, SLICE, 1]
-    assert [line["status"] for line in read(path)] == list(range(2 * SLICE + 1))
+    assert sizes == [PIECE * SLICE, 1]
+    assert [line["status"] for line in read(path)] == list(range(PIECE * SLICE + 1))
+
+
+async def test_what_waits_is_lines_but_for_the_latest_records(path, clock):
+    """A record is much larger than its line, and in no cache any more when it is old."""
+    log = AccessLog(path, clock=clock)
+    for _ in range(3 * SLICE - 1):
+        log.write(record())
+    assert len(log._records) == SLICE - 1
+    assert [lines.count(b"\n") for lines, _ in log._slices] == [SLICE, SLICE]
+    await log.close()
 
 
 async def test_close_writes_the_rest_and_may_be_repeated(path, clock):
@@ -119,29 +130,47 @@ async def test_close_writes_the_rest_and_may_be_repeated(path, clock):
     assert len(read(path)) == 1
 
 
-async def test_a_full_buffer_drops_the_oldest_counts_them_and_warns(path, clock, caplog):
-    log = AccessLog(path, clock=clock, capacity=3)
-    for number in range(5):
-        log.write(record(request_id=f"r{number}"))
-    assert log.dropped == 2
+async def test_a_full_buffer_drops_the_oldest_slice_counts_it_and_warns(path, clock, caplog):
+    log = AccessLog(path, clock=clock, capacity=2 * SLICE)
+    for number in range(3 * SLICE):
+        log.write(record(status=number))
+    assert log.dropped == SLICE
     with caplog.at_level(logging.WARNING):
         await log.flush()
-    assert [line["request_id"] for line in read(path)] == ["r2", "r3", "r4"]
-    assert caplog.messages == ["access log: 2 records lost, 2 in all: the disk is too slow"]
+    assert [line["status"] for line in read(path)] == list(range(SLICE, 3 * SLICE))
+    assert caplog.messages == [f"access log: {SLICE} records lost, {SLICE} in all: the disk is too slow"]
     await log.close()
+
+
+async def test_a_slice_that_the_thread_takes_while_room_is_made_for_another_is_not_lost(path, clock):
+    class Taken(deque):
+        """As if the thread had come first."""
+
+        def popleft(self):
+            super().popleft()
+            return super().popleft()
+
+    log = AccessLog(path, clock=clock, capacity=SLICE)
+    log._slices = Taken()
+    for _ in range(2 * SLICE):
+        log.write(record())
+    assert (log.dropped, len(log._slices)) == (0, 1)
 
 
 async def test_warnings_about_losses_are_seldom(path, clock, caplog):
     log = AccessLog(path, clock=clock, capacity=1)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            log.write(record())
-            log.write(record())
+            for _ in range(2 * SLICE):
+                log.write(record())
             await log.flush()
         assert len(caplog.messages) == 1
         await clock.advance(WARN_EVERY)
         await log.flush()
-    assert caplog.messages[1] == "access log: 2 records lost, 3 in all: the disk is too slow"
+    assert (
+        caplog.messages[1]
+        == f"access log: {2 * SLICE} records lost, {3 * SLICE} in all: the disk is too slow"
+    )
     await log.close()
 
 

@@ -5,86 +5,38 @@ from __future__ import annotations
 import json
 import select
 import socket
-import struct
 import threading
 
-from rig.message import Ended, Source, chunks, read_status
+from rig.end import LIMIT, End, part_of
+from rig.message import Ended, chunks, read_status
 
-LIMIT = 5.0
-"""Seconds after which a test that waits has failed; nothing takes anywhere near as long."""
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def hard_reset(sock):
-    """Close without a word: what is under way is met by RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
-
-
-def push(end, piece, world, *, most):
-    """Send `piece` over and over until nobody takes any more, or `most` bytes are sent; how many were."""
-    sent = idle = 0
-    while sent < most and idle < 3:
-        taken = end.send_some(memoryview(piece)[sent % len(piece) :])
-        sent += taken
-        idle = 0 if taken else idle + 1
-        if not taken:
-            world.settle()
-    return sent
-
-
-class Client:
+class Client(End):
     """One connection to the gateway."""
 
     def __init__(self, address, *, receive_buffer=0):
-        self._sock = socket.socket()
+        sock = socket.socket()
         if receive_buffer:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._sock.settimeout(LIMIT)
-        self._sock.connect(address)
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.source = Source(self._sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        super().__init__(sock)
+        sock.connect(address)
 
     @property
     def address(self):
         """Its own host and port."""
-        return self._sock.getsockname()
+        return self.sock.getsockname()
 
     def fileno(self):
-        return self._sock.fileno()
+        return self.sock.fileno()
 
     def pending(self):
         """What has come and was not read, where it is still open."""
         try:
-            return self.source.rest + self._sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return self.source.rest + self.sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
             return self.source.rest
-
-    def send(self, data):
-        self._sock.sendall(data)
-
-    def send_some(self, data):
-        """Send as much as is taken without waiting; how much that was."""
-        self._sock.setblocking(False)
-        try:
-            return self._sock.send(data)
-        except (BlockingIOError, ConnectionError):
-            return 0
-        finally:
-            self._sock.settimeout(LIMIT)
-
-    def push(self, piece, world, *, most):
-        """See `push`."""
-        return push(self, piece, world, most=most)
-
-    def half_close(self):
-        self._sock.shutdown(socket.SHUT_WR)
-
-    def close(self):
-        self._sock.close()
-
-    def reset(self):
-        hard_reset(self._sock)
 
     def head(self):
         """The next head: of an answer, or an interim one."""
@@ -113,36 +65,16 @@ class Client:
             assert answer.all(b"connection") == [b"close"], answer.raw
             yield self.source.everything()
             return
-        while length:
-            data = self.source.take(min(length, max(1, len(self.source.rest))))
-            length -= len(data)
-            yield data
+        yield from self.sized(length)
 
     def ask(self, data, *, method=b"GET"):
         self.send(data)
         return self.answer(method=method)
 
-    def ends(self):
-        """Whether the gateway closes, after nothing more."""
-        return self.source.ends()
-
-    def everything_ends(self):
-        """Whether the gateway closes, after whatever it has to say."""
-        try:
-            self.source.everything()
-        except ConnectionResetError:
-            return True
-        return True
-
     def breaks_off(self, answer, *, method=b"GET"):
         """Whether the body of `answer` ends before its framing does; what came of it is in `part`."""
-        self.part = b""
-        try:
-            for piece in self.body(answer, method=method):
-                self.part += piece
-        except Ended:
-            return True
-        return False
+        self.part, broken = part_of(self.body(answer, method=method))
+        return broken
 
     def answer_or_break(self, *, method=b"GET"):
         """The next final answer; nothing where the connection ends before it is complete."""
@@ -153,7 +85,7 @@ class Client:
 
     def nothing(self):
         """Whether nothing has come so far, not even the end."""
-        ready, _, _ = select.select([self._sock], [], [], 0)
+        ready, _, _ = select.select([self.sock], [], [], 0)
         return not ready and not self.source.rest
 
     def goes_on(self):

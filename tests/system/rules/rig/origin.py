@@ -5,69 +5,24 @@ from __future__ import annotations
 import select
 import socket
 
-from rig.client import LIMIT, hard_reset, push
-from rig.message import Ended, Source, chunks, read_request
+from rig.end import LIMIT, End, part_of
+from rig.message import Ended, chunks, read_request
 
 SOON = 0.5
 """Seconds within which a request follows that is caused by the same bytes as an answer to a client."""
 
 
-class Line:
+class Line(End):
     """One connection that the origin accepted."""
 
     def __init__(self, sock, number):
-        sock.settimeout(LIMIT)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = sock
+        super().__init__(sock)
         self.number = number
-        self.source = Source(sock)
-        self.open = True
 
     def request(self):
         """The next request on this very connection."""
         self.source.forget()
         return Got(self, read_request(self.source))
-
-    def ends(self):
-        """Whether the gateway closes it, after nothing more."""
-        return not self.open or self.source.ends()
-
-    def send(self, data):
-        """Send bytes, whatever they are."""
-        self.sock.sendall(data)
-
-    def send_some(self, data):
-        """Send as much as is taken without waiting; how much that was."""
-        self.sock.setblocking(False)
-        try:
-            return self.sock.send(data)
-        except (BlockingIOError, ConnectionError):
-            return 0
-        finally:
-            self.sock.settimeout(LIMIT)
-
-    def push(self, piece, world, *, most):
-        """See `push`."""
-        return push(self, piece, world, most=most)
-
-    def everything_ends(self):
-        """Whether the gateway closes, after whatever it has to say."""
-        try:
-            self.source.everything()
-        except ConnectionResetError:
-            return True
-        return True
-
-    def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
-
-    def close(self):
-        self.open = False
-        self.sock.close()
-
-    def reset(self):
-        self.open = False
-        hard_reset(self.sock)
 
 
 class Got:
@@ -95,10 +50,7 @@ class Got:
         if length is None:
             yield from chunks(self.line.source)
         elif length > 0:
-            while length:
-                data = self.line.source.take(min(length, max(1, len(self.line.source.rest))))
-                length -= len(data)
-                yield data
+            yield from self.line.sized(length)
 
     def body(self):
         """The whole body."""
@@ -106,13 +58,8 @@ class Got:
 
     def breaks_off(self):
         """Whether the body ends before its framing does; what came of it is in `part`."""
-        self.part = b""
-        try:
-            for piece in self.pieces():
-                self.part += piece
-        except Ended:
-            return True
-        return False
+        self.part, broken = part_of(self.pieces())
+        return broken
 
     def send(self, data):
         self.line.send(data)

@@ -7,7 +7,8 @@ import threading
 from contextlib import suppress
 
 import uvloop
-from rig.client import LIMIT, Client
+from rig.client import Client
+from rig.end import LIMIT
 from rig.origin import Origin
 from rig.written import get
 
@@ -215,6 +216,10 @@ class World:
                 return
             self.settle()
         raise AssertionError("it did not happen")
+
+    def stop(self):
+        """Begin to stop, as a stack does: what is in hand may be finished."""
+        self._stopping = self._loop.call(lambda: asyncio.ensure_future(self._servers.drain(LIMIT)))
 
     def close(self):
         try:

@@ -40,6 +40,7 @@ def request():
 
 def end(breaker, exchange, status=200, error=""):
     exchange.status, exchange.error = status, error
+    exchange.ended = breaker._monotonic()  # as the recorder does
     breaker.on_end(exchange)
 
 

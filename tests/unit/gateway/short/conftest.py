@@ -82,7 +82,6 @@ class State:
     def __init__(self):
         self.connections = set()
         self.tasks = set()
-        self.total_requests = 0
         self.default_headers = [(b"date", b"today")]
 
 
@@ -212,7 +211,11 @@ async def gate(bench):
             **spec,
         )
         port = Port(
-            Limits(), clock=bench.clock, room=Room(9), make=lambda port: GatewayProtocol(port, bench.gateway)
+            Limits(),
+            clock=bench.clock,
+            room=Room(9),
+            make=lambda port: GatewayProtocol(port, bench.gateway),
+            refusal_fields=bench.gateway.unread,
         )
         clients.append(Client(bench, upstream, Config(bench.gateway), port))
         return clients[-1]

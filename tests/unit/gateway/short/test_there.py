@@ -136,10 +136,44 @@ async def test_a_preflight_is_answered(gate):
     assert b"content-length" not in written
 
 
+UNREADABLE = {
+    b"GET /a b HTTP/1.1\r\nHost: x\r\nOrigin: %b\r\n\r\n": 400,
+    b"GET /a HTTP/1.1\r\nHost: x\r\nORIGIN:%b \r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n": 400,
+    b"GET /a HTTP/2.0\r\nOrigin: %b\r\n\r\n": 505,
+    b"GET /a HTTP/1.1\r\nOrigin: %b\r\nX: " + b"x" * 33_000 + b"\r\n\r\n": 431,
+    b"GET /a HTTP/1.1\r\nOrigin: %b\r\nX: " + b"x" * 33_000: 431,
+}
+
+
+@pytest.mark.parametrize(("data", "status"), UNREADABLE.items())
+async def test_a_page_of_an_allowed_origin_may_read_why_its_request_could_not_be_read(gate, data, status):
+    client = gate(cors=Cors(origins=("https://a.example",), credentials=True))
+    client.send(data.replace(b"%b", b"https://a.example"))
+    head = client.problem(await client.next(), status)
+    assert b"access-control-allow-origin: https://a.example\r\n" in head
+    assert b"access-control-allow-credentials: true\r\n" in head
+    assert b"vary: Origin\r\n" in head
+
+
+@pytest.mark.parametrize(
+    "origin", [b"https://b.example", b"https://a.example\r\nOrigin: https://b.example", b"null"]
+)
+async def test_a_page_of_another_origin_may_not(gate, origin):
+    client = gate(cors=Cors(origins=("https://a.example",)))
+    client.send(b"GET /a b HTTP/1.1\r\nHost: x\r\nOrigin: %b\r\n\r\n" % origin)
+    assert b"access-control-allow-origin" not in client.problem(await client.next(), 400)
+
+
+async def test_every_page_may_where_all_origins_are_allowed(gate):
+    client = gate(cors=Cors(origins=("*",)))
+    client.send(b"nonsense\r\n\r\n")
+    assert b"access-control-allow-origin: *\r\n" in client.problem(await client.next(), 400)
+
+
 async def test_a_policy_that_fails_is_500(client, monkeypatch, caplog):
     def admit(exchange):
         exchange.request_id, exchange.trusted = "id", False
-        exchange.correlation_id, exchange.traceparent, exchange.client = "id", "", ""
+        exchange.correlation_id, exchange.traceparent, exchange.client = "id", b"", ""
         exchange.ids = ((b"x-request-id", b"id"),)
         raise ValueError("broken")
 

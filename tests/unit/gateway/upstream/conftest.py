@@ -19,6 +19,8 @@ from micro.upstream_spec import RetrySpec, UpstreamSpec
 
 DEADLINE = 10.0
 """Seconds after which a test that waits has failed."""
+_TURNS = 5
+"""Of the event loop, after which a connection that was accepted has come to the one who serves it."""
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
 
@@ -119,6 +121,10 @@ class Origin:
     async def close(self) -> None:
         """Idempotent."""
         self._server.close()
+        for _ in range(_TURNS):  # or who was accepted a moment ago would be left open
+            turn = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(turn.set_result, None)
+            await turn
         for peer in self.peers:
             peer.writer.transport.abort()
         await self._server.wait_closed()
@@ -207,6 +213,7 @@ class Route:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
+        self.foreign = False
 
 
 def exchange_of(
@@ -217,14 +224,14 @@ def exchange_of(
     exchange.query = b""
     exchange.version = version
     exchange.scheme = "http"
-    exchange.started = clock.monotonic()
+    exchange.started = exchange.began = clock.monotonic()
     exchange.pipeline = Route(timeout)
     exchange.trusted = False
     exchange.client = "203.0.113.7"
     exchange.forwarded_for = (b"x-forwarded-for", b"203.0.113.7")
     exchange.request_id = exchange.correlation_id = "r-1"
     exchange.ids = ((b"x-request-id", b"r-1"), (b"x-correlation-id", b"r-1"))
-    exchange.traceparent = "00-" + "a" * 32 + "-" + "b" * 16 + "-00"
+    exchange.traceparent = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00"
     exchange.via = (b"via", b"1.1 micro-test")
     return exchange
 

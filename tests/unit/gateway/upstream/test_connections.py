@@ -19,15 +19,55 @@ async def kept(there, origin, answer=OK, **request):
 
 async def test_the_connection_used_last_is_used_first(bench, origin):
     there = bench()
-    clients = [there.start(), there.start()]
-    peers = [await origin.peer() for _ in clients]
-    for peer in peers:
-        await peer.request()
-    for client, peer in zip(clients, peers, strict=True):
-        await peer.send(OK)
+    clients = {path: there.start(path=path) for path in (b"/first", b"/second")}
+    peers = {}
+    for _ in clients:
+        peer = await origin.peer()  # in any order: each of them was opened by a task of its own
+        peers[(await peer.request()).split(b" ")[1]] = peer
+    for path, client in clients.items():
+        await peers[path].send(OK)
         await client.done()
     there.start(path=b"/third")
-    assert (await peers[1].request()).startswith(b"GET /third ")
+    assert (await peers[b"/second"].request()).startswith(b"GET /third ")
+
+
+async def test_an_answer_with_the_head_of_the_one_before_is_recognized_on_its_connection(bench, origin):
+    there = bench()
+    clients, peer = [], None
+    for body in (b"first", b"other", b"third"):
+        clients.append(there.start())
+        peer = peer or await origin.peer()
+        await peer.request()
+        await peer.send(OK.replace(b"hello", body))
+        await clients[-1].done()
+    known = [client.exchange.answer for client in clients]
+    assert known[0] is None
+    assert known[1] is known[2] is not None
+    assert [(client.status, client.body) for client in clients] == [
+        (200, b"first"),
+        (200, b"other"),
+        (200, b"third"),
+    ]
+    assert (there.idle, there.in_flight) == (1, 0)
+
+
+async def test_an_answer_that_is_recognized_is_none_where_nobody_asked(bench, origin, settle):
+    there = bench()
+    peer = await kept(there, origin)
+    await peer.send(OK)
+    await peer.end()
+    await settle(lambda: there.idle == 0)
+
+
+async def test_an_answer_to_head_is_not_recognized_by_one_that_had_a_body(bench, origin):
+    there = bench()
+    peer = await kept(there, origin)
+    client = there.start("HEAD")
+    await peer.request()
+    await peer.send(OK)
+    await client.done()
+    assert (client.exchange.answer, client.body) == (None, b"")
+    assert await peer.end() == b"", "nobody knows what follows"
 
 
 async def test_an_idle_connection_is_closed_after_its_time(bench, origin, settle):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from micro.gateway.headers import Known
+from micro.gateway.known import Known
 from micro.gateway.upstream.ports import UpstreamError
-from micro.gateway.upstream.request import request_head, time_left
+from micro.gateway.upstream.request import request_head, time_left, usual_head
 
 
 def head_of(exchange, headers=(), **more):
@@ -100,6 +100,11 @@ async def test_a_host_that_a_policy_has_put_in_is_not_sent_beside_the_instance_s
     assert b"elsewhere" not in request
 
 
+def sent_by(leg, pool):
+    """The head that a leg sends."""
+    return usual_head(leg._exchange, pool) or leg._head(pool)
+
+
 def of_a_connection(exchange_of, headers, **more):
     """Two exchanges of one client's connection, the second one as our own server makes it."""
     known = Known([(b"host", b"shop.example"), *headers])
@@ -139,8 +144,8 @@ async def test_the_head_of_a_known_header_is_the_one_that_is_made_from_scratch(
         leg._exchange.ids = ((b"x-request-id", request_id), (b"x-correlation-id", b"2"))
         leg._exchange.via, leg._exchange.forwarded_for = plain.via, plain.forwarded_for
         leg._exchange.query = b"a=1"
-        leg._began = 0.0
-    first, *rest = [lines_of(leg._head(pool)) for leg in legs]
+        leg._exchange.began = 0.0
+    first, *rest = [lines_of(sent_by(leg, pool)) for leg in legs]
     assert rest == [first, first]
 
 
@@ -151,12 +156,12 @@ async def test_what_differs_from_one_request_to_the_next_is_never_the_one_before
     two.ids = ((b"x-request-id", b"r-2"), (b"x-correlation-id", b"c-2"))
     two.via = (b"via", b"1.0 other")
     two.forwarded_for = (b"x-forwarded-for", b"198.51.100.1")
-    two.traceparent = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
+    two.traceparent = b"00-" + b"c" * 32 + b"-" + b"d" * 16 + b"-01"
     heads = []
     for exchange, pool in zip((one, two, two), (*pools, pools[0]), strict=True):
         leg = there.upstream.leg(exchange, None, body=False, headers=None)
-        leg._began = 0.0
-        heads.append(leg._head(pool))
+        leg._exchange.began = 0.0
+        heads.append(sent_by(leg, pool))
     for word in (b"10.0.0.2:2", b"r-2", b"c-2", b"1.0 other", b"198.51.100.1", b"c" * 32):
         assert word not in heads[0]
         assert word in heads[1]
@@ -172,9 +177,9 @@ async def test_s6_a_line_end_inside_a_target_is_never_sent_with_a_known_header_e
     _, exchange = of_a_connection(exchange_of, [(b"x-a", b"1")])
     setattr(exchange, place, target)
     leg = there.upstream.leg(exchange, None, body=False, headers=None)
-    leg._began = 0.0
+    leg._exchange.began = 0.0
     with pytest.raises(UpstreamError) as caught:
-        leg._head(there.upstream.pool_of(there.instance))
+        sent_by(leg, there.upstream.pool_of(there.instance))
     assert caught.value.kind == "proxy_internal_error"
 
 
@@ -196,9 +201,9 @@ async def test_what_a_policy_has_changed_is_sent_as_it_is_now(bench, exchange_of
     heads = []
     for exchange in (one, two):
         leg = there.upstream.leg(exchange, None, body=False, headers=None)
-        leg._began = 0.0
+        leg._exchange.began = 0.0
         try:
-            heads.append(leg._head(pool))
+            heads.append(sent_by(leg, pool))
         except UpstreamError:
             heads.append(b"refused")
     expected = {

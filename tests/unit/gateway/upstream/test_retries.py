@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from micro.gateway.upstream.attempts import KEPT
+from micro.gateway.upstream.upload import KEPT
 from micro.upstream_spec import RetrySpec
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"

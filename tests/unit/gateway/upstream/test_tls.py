@@ -4,51 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from micro.upstream_spec import TlsSpec
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for `shop.internal`, signed by itself, with its key in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.internal")])
-    today = datetime(2026, 1, 1, tzinfo=UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(today - timedelta(days=3650))
-        .not_valid_after(today + timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("shop.internal")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "shop.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(signed.public_bytes(serialization.Encoding.PEM) + private)
-    return str(file)
+@pytest.fixture
+def certificate(certified):
+    """A file with a certificate for `shop.internal`, and its key."""
+    return certified("shop.internal")[1]
 
 
 @pytest.fixture
-async def secure(certificate, other):
+async def secure(certified, other):
     """An instance behind TLS that shows the certificate, and wants none."""
     await other.close()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
+    context, _ = certified("shop.internal")
     await other.open(ssl=context)
     other.secure = f"https://127.0.0.1:{other.port}"
     return other

@@ -158,8 +158,8 @@ async def test_when_the_gateway_stops_both_sides_are_told(bench, origin):
     there = bench()
     client, peer = await switched(there, origin)
     client.leg.close()
-    assert await peer.end() == close_frame(1001, masked=True)
-    assert client.body == close_frame(1001, masked=False)
+    assert await peer.end() == close_frame(1012, masked=True)
+    assert client.body == close_frame(1012, masked=False)
     assert (client.ended, there.in_flight) == (True, 0)
 
 

@@ -94,6 +94,21 @@ async def test_health_is_of_each_service_and_a_gateway_worker_knows_those_elsewh
     assert (await ask(stack, "health"))["status"] == "healthy", "the other instance serves"
 
 
+async def test_what_a_worker_sees_besides_the_services_is_told_and_waited_for_by_nobody(stack: Stack) -> None:
+    stack.gateway.report = {"services": {"far": "healthy", "cache": "degraded"}}
+    health = await ask(stack, "health")
+    assert health["services"] == {"shop": "healthy", "far": "healthy", "cache": "degraded"}
+    assert health["status"] == "degraded"
+    assert (await ask(stack, "wait", timeout=0.01))["ready"] is True
+
+
+async def test_a_program_is_shown_in_the_place_of_the_process_that_looks_after_it(stack: Stack) -> None:
+    stack.shop.pid, stack.shop.report = 1, {"pid": os.getpid()}
+    assert (await ask(stack, "ps"))["items"][0]["pid"] == os.getpid()
+    stack.shop.pid = None
+    assert (await ask(stack, "ps"))["items"][0]["pid"] is None
+
+
 async def test_wait_returns_when_all_are_well_or_at_its_time(stack: Stack) -> None:
     waiting = asyncio.create_task(ask(stack, "wait"))
     await stack.clock.advance(0.1)

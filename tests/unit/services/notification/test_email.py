@@ -173,10 +173,10 @@ def accounts(server, session, envelope, mechanism, auth_data):
 
 
 @pytest.fixture
-def localhost(certificate, monkeypatch, tmp_path):
+def localhost(certified, monkeypatch):
     """A TLS context of a server called localhost, which this process trusts."""
-    context, _ = certificate("localhost")
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    context, file = certified("localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", file)
     return context
 
 

@@ -31,7 +31,6 @@ class State:
     def __init__(self):
         self.connections = set()
         self.tasks = set()
-        self.total_requests = 0
         self.default_headers = [DATE]
 
 

@@ -16,6 +16,10 @@ class Recorder:
         self.done = []
 
     def write(self, data):
+        if self.is_closing():  # as uvloop's
+            raise RuntimeError("unable to perform operation; the handler is closed")
+        if "half closed" in self.done:
+            raise RuntimeError("Cannot call write() after write_eof()")
         self.done.append(bytes(data))
 
     def write_eof(self):
@@ -121,6 +125,15 @@ async def test_nothing_large_is_written_to_a_connection_that_is_closed(transport
     transport.close()
     transport.write(b"x" * SMALL)
     assert recorder.done == ["closed"]
+
+
+async def test_another_error_in_sending_is_not_hidden(transport, recorder):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    transport.write(b"late")
+    recorder.write_eof()
+    await turn()
+    assert [str(error) for error in told] == ["Cannot call write() after write_eof()"]
 
 
 @pytest.mark.parametrize(

@@ -4,5 +4,12 @@ create table entry (
   event_id text not null,
   request text not null,
   type text not null,
-  key text not null
+  key text not null,
+  nth integer not null
+) strict;
+
+-- How many entries each key has.
+create table counter (
+  key text primary key,
+  entries integer not null
 ) strict;

@@ -226,10 +226,10 @@ def test_nobody_has_to_be_told_that_it_is_gone(cluster_of):
 
 def test_the_log_says_what_changed_and_why(cluster_of, caplog):
     cluster = cluster_of(2, probe=QUICK)
-    with caplog.at_level(logging.INFO, "micro.gateway.upstream"):
+    with caplog.at_level(logging.DEBUG, "micro.gateway.upstream"):
         ill(cluster, 0)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("INFO", "shop 10.0.0.1:9000: healthy"),
+        ("DEBUG", "shop 10.0.0.1:9000: healthy"),
         ("WARNING", "shop 10.0.0.1:9000: unhealthy (refused)"),
     ]
 

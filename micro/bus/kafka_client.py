@@ -1,0 +1,116 @@
+"""The driver's clients: asked with a deadline, and made anew where they don't answer.
+
+Under a loop whose connections refuse a write once they are closed, the driver's task that keeps a client's knowledge of the
+brokers ends with that refusal; whatever needs news of them then waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError
+
+from micro.bus.kafka_errors import DRIVER_ERRORS, translate
+from micro.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+ANSWER_IN = 15.0
+"""Seconds for what takes the brokers milliseconds; the driver's own limit, 10 s, is for one request."""
+STOP_IN = 5.0
+_VITAL = (
+    ("_client", "_sync_task"),
+    ("client", "_sync_task"),
+    ("_coordinator", "_coordination_task"),
+    ("_fetcher", "_fetch_task"),
+    ("_sender", "sender_task"),
+)
+_TASKS = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_fetch_task")
+
+
+class Client:
+    """One of the driver's clients at a time. Safe to use concurrently."""
+
+    def __init__(self, brokers: str, start: Callable[[], Awaitable[Any]]) -> None:
+        """`start` gives a client that is logged in, and raises our errors."""
+        self._brokers = brokers
+        self._start = start
+        self._driver: Any = None
+        self._starting = asyncio.Lock()
+        self._opened = False
+
+    async def open(self) -> None:
+        """Log in. Raises what `start` does."""
+        self._opened = True
+        await self._current()
+
+    async def close(self) -> None:
+        """Log out. Idempotent."""
+        self._opened = False
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            await discard(driver)
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Any]:
+        """The client, for a block that asks it something. Raises our errors; after `ANSWER_IN` seconds `BusUnavailable`."""
+        driver = await self._current()
+        try:
+            async with asyncio.timeout(ANSWER_IN):
+                yield driver
+        except DRIVER_ERRORS as error:
+            if is_stuck(error) and self._driver is driver:
+                self._driver = None
+                await discard(driver)
+            raise translate(error, self._brokers) from error
+
+    async def _current(self) -> Any:
+        async with self._starting:
+            if not self._opened:
+                raise BusUnavailable("the bus is closed")
+            if self._driver is not None and has_died(self._driver):
+                driver, self._driver = self._driver, None
+                await discard(driver)
+            if self._driver is None:
+                self._driver = await self._start()
+            return self._driver
+
+
+def has_died(driver: Any) -> bool:
+    """Whether a task is over without which a client that is in use can't go on."""
+    tasks = (getattr(getattr(driver, part, None), name, None) for part, name in _VITAL)
+    return any(task is not None and task.done() for task in tasks)
+
+
+def is_stuck(error: BaseException) -> bool:
+    """Whether a client that raised this may never answer again."""
+    return isinstance(error, (TimeoutError, RuntimeError)) and not isinstance(error, KafkaError)
+
+
+async def discard(driver: Any) -> None:
+    """Stop a client in its own way; where that fails or takes long, end its tasks and drop its connections."""
+    stop = driver.stop if hasattr(driver, "stop") else driver.close
+    with contextlib.suppress(*DRIVER_ERRORS):
+        async with asyncio.timeout(STOP_IN):
+            await stop()
+            return
+    for part in (getattr(driver, "_coordinator", None), getattr(driver, "_fetcher", None)):
+        for name in _TASKS:
+            task = getattr(part, name, None)
+            if task is not None:
+                task.cancel()
+    await hang_up(driver._client)  # noqa: SLF001 # the public way has just failed
+
+
+async def hang_up(client: Any) -> None:
+    """Close the connections of a driver's innermost client, whatever has become of its task."""
+    task, client._sync_task = client._sync_task, None  # noqa: SLF001 # or closing raises what has ended it
+    if task is not None and not task.cancel() and not task.cancelled():
+        task.exception()
+    with contextlib.suppress(*DRIVER_ERRORS):
+        async with asyncio.timeout(STOP_IN):
+            await client.close()

@@ -1,0 +1,2 @@
+-- PostgreSQL's affair.
+select 1;

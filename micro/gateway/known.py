@@ -1,0 +1,91 @@
+"""What is remembered from one request to the next, and all that is: the one place that explains it.
+
+Most clients send the same header block with each request of a connection, many the same request, and an instance most of
+its answers with one head. Comparing bytes is cheaper than reading them, so what follows from bytes that came before isn't
+found out again:
+
+    bytes that come again           what is kept            where                   what it saves
+    ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    a client's header block         `head.Fields`           its connection          parsing it
+                                    `Known`                 its `extra`             telling what ends here, and by name
+                                    `request.Sent`          `Known.sent`, by pool   joining the lines for an instance
+    a client's whole head           `head.Head`             its connection          reading the request line
+                                    `Way`                   its `way`               policies `by_head`, and the route
+    the head of a whole answer      `answer.KnownAnswer`    its connection          parsing it
+                                    `Rendered`              its `extra`             `steady` policies, and joining its lines
+
+Nothing is remembered beyond its connection, and each connection remembers one of each. A client's is forgotten after a
+second without a request, an instance's with it. What else than the bytes has a say is compared each time by identity, and
+named with the class: the plan or pipeline above all, so a reload makes all of it void. Whatever is unusual (a trusted
+peer, a policy of somebody else's, a header that a policy has changed) takes the way that remembers nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from micro.gateway.headers import read
+from micro.web.server.answer import render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from micro.gateway.exchange import Exchange
+    from micro.gateway.headers import Pair
+    from micro.gateway.pipeline import Pipeline
+    from micro.gateway.plan import Plan
+
+_NAMING = frozenset({b"traceparent", b"tracestate", b"x-correlation-id", b"x-request-id"})
+"""What a request may be called by."""
+_SPECIAL = frozenset({b"expect", b"tracestate", b"transfer-encoding", b"upgrade"})
+_PAIR = b": ".join
+
+
+class Known:
+    """A header that our own parser has read: what `headers.read` makes of it."""
+
+    __slots__ = ("found", "kept", "nameless", "sent", "usual")
+
+    def __init__(self, headers: Sequence[Pair]) -> None:
+        self.found, self.kept = read(headers)
+        self.usual = b"host" in self.found and _SPECIAL.isdisjoint(self.found)
+        """Whether an upstream gets the same of it each time, but for ids and trace."""
+        self.nameless = _NAMING.isdisjoint(self.found)
+        """Whether it has neither an id nor a trace."""
+        self.sent: dict[Any, Any] = {}
+        """What instances get of it, by their pools: see `request.usual_head`."""
+
+
+class Way:
+    """What the policies that read a request's head alone, and the routes, have found for one head without a body.
+
+    It serves under the same plan.
+    """
+
+    __slots__ = ("body_limit", "form", "pipeline", "plan", "via")
+
+    def __init__(self, exchange: Exchange, pipeline: Pipeline, plan: Plan) -> None:
+        """`exchange` has passed all of `plan`, and goes to an upstream that has a short path."""
+        self.plan = plan
+        self.pipeline = pipeline
+        self.form = exchange.form
+        self.via = exchange.via
+        self.body_limit = exchange.body_limit
+
+
+class Rendered:
+    """The head of an answer as far as it is the same for every request: the status line, the instance's own fields, what
+    steady policies add to them, and the server's own.
+
+    It serves for the same pipeline, scheme and stamp.
+    """
+
+    __slots__ = ("front", "pipeline", "scheme", "stamp", "tail")
+
+    def __init__(self, exchange: Exchange, pipeline: Pipeline, *, stamp: object, tail: bytes) -> None:
+        """`exchange` has an answer that no policy has seen. `stamp` is what `tail` was made of."""
+        self.pipeline, self.scheme, self.stamp = pipeline, exchange.scheme, stamp
+        for hook in pipeline.steady:
+            hook(exchange)
+        self.front = render(exchange.status, exchange.fields[:-1], _PAIR(exchange.fields[-1]))
+        self.tail = tail
