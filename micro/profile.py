@@ -7,13 +7,13 @@ from collections.abc import Mapping  # noqa: TC003 # read at run time: the check
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from micro.expand import expand
-from micro.layers import origin_of
 from micro.registry import LOCAL, Port, is_known, is_server, scheme_of, unknown
+from micro.spec.expand import expand
+from micro.spec.layers import origin_of
+from micro.spec.terms import DERIVED, BackendUrl, Text, WholeNumber
+from micro.spec.validate import Place, check, key_path
 from micro.stack import BUILT_IN
 from micro.suggest import did_you_mean
-from micro.terms import DERIVED, BackendUrl, Text, WholeNumber
-from micro.validate import Place, check, key_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection

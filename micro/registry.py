@@ -54,7 +54,7 @@ _BUILT_IN: dict[Port, dict[str, _Built]] = {
         "redis": _Built("micro.cache.redis:RedisCache", "redis"),
         "rediss": _Built("micro.cache.redis:RedisCache", "redis"),
     },
-    "discovery": {  # goes by the cache's URL: see micro.runtime.registration
+    "discovery": {  # goes by the cache's URL: see micro.runtime.parts.registration
         "static": _Built("micro.discovery.static:StaticDiscovery"),
         "redis": _Built("micro.discovery.redis:RedisDiscovery", "redis"),
         "rediss": _Built("micro.discovery.redis:RedisDiscovery", "redis"),

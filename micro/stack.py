@@ -6,8 +6,8 @@ from collections.abc import Mapping  # noqa: TC003 # read at run time: the check
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 # as above
 
-from micro.gateway_spec import GatewaySpec  # noqa: TC001 # as above
-from micro.terms import (  # as above
+from micro.spec.gateway import GatewaySpec  # noqa: TC001 # as above
+from micro.spec.terms import (  # as above
     DERIVED,
     EnvName,
     EnvValue,
@@ -19,7 +19,7 @@ from micro.terms import (  # as above
     ServiceName,
     Text,
 )
-from micro.upstream_spec import UpstreamSpec
+from micro.spec.upstream import UpstreamSpec
 
 BUILT_IN = "built-in"
 """The origin of what comes with micro."""
@@ -37,11 +37,11 @@ class Member:
     """Of each instance. Empty (which no file can say): the process is told them while it runs."""
     routes: tuple[RoutePath, ...] = ()
     port: Port | None = None
-    """`None`: the service's own, else the first free one above the gateway's (see `micro.load.load_stack`)."""
+    """`None`: the service's own, else the first free one above the gateway's (see `micro.config.load.load_stack`)."""
     health: HealthPath = "/health"
     depends: tuple[ServiceName, ...] = ()
     env: Mapping[EnvName, EnvValue] = field(default_factory=dict)
-    """As written; `micro.config.Config.service_env` expands it."""
+    """As written; `micro.config.read.Config.service_env` expands it."""
     upstream: UpstreamSpec = UpstreamSpec()
 
 
@@ -57,7 +57,7 @@ class Stack:
     members: tuple[Member, ...]
     gateway: GatewaySpec
     partial: bool = False
-    """Some of the services were left out (see `micro.load.select`)."""
+    """Some of the services were left out (see `micro.config.load.select`)."""
 
     @property
     def state(self) -> Path:

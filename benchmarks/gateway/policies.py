@@ -14,10 +14,10 @@ from micro.clock import SystemClock
 from micro.gateway.app import Gateway
 from micro.gateway.exchange import Exchange
 from micro.gateway.pipeline import release
-from micro.gateway_spec import GatewaySpec, Route
 from micro.service import Identity
+from micro.spec.gateway import GatewaySpec, Route
+from micro.spec.terms import Rate
 from micro.telemetry.access import AccessLog
-from micro.terms import Rate
 
 ROUNDS = 15
 REQUESTS = 10_000

@@ -25,7 +25,7 @@ from benchmarks.gateway import ours
 from benchmarks.gateway.servers import PROXY_CORE, Server, started
 from benchmarks.gateway.side_by_side import beside, cost, in_turn, rate
 from benchmarks.processes import environment, free_port, micro, pin
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.profile import Profile
 from micro.runtime.up import UpOptions, up
 

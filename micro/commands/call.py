@@ -10,8 +10,8 @@ from micro.commands.values import head_fields, http_method, json_value, member, 
 from micro.commands.verb import DataVerb, Verb, add, argument, flag, flat, option, options, verb
 from micro.console import style
 from micro.errors import CallError, UsageError
+from micro.spec.units import parse_duration
 from micro.suggest import did_you_mean
-from micro.units import parse_duration
 
 if TYPE_CHECKING:
     import httpx
@@ -196,8 +196,8 @@ class Token(Verb):
     def _show_key(self, console: Console, name: str, scopes: frozenset[str]) -> None:
         """The key alone on stdout, for a script to keep; on stderr its table, which `2>> micro.toml` puts where it belongs."""
         from micro.clock import SystemClock  # noqa: PLC0415 - loaded when used, as above
-        from micro.formats import FORMATS  # noqa: PLC0415 - as above
         from micro.security.api_keys import digest_of, new_api_key  # noqa: PLC0415 - as above
+        from micro.spec.formats import FORMATS  # noqa: PLC0415 - as above
 
         try:
             FORMATS["service name"][1](name)

@@ -9,7 +9,7 @@ from micro.commands.ask import collect, show_items
 from micro.commands.render import count, megabytes, span, state
 from micro.commands.verb import DataVerb, Verb, add, flat, option, verb
 from micro.errors import MicroError, StackNotRunning
-from micro.units import parse_duration
+from micro.spec.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from micro.console import Console
     from micro.profile import Profile
     from micro.runtime.detach import Announcement
-    from micro.runtime.forks import Forks
+    from micro.runtime.multi.forks import Forks
     from micro.runtime.report import Report
     from micro.runtime.session import Session
 
@@ -109,7 +109,7 @@ def forks_for(profile: Profile) -> AbstractContextManager[Forks | None]:
     """What forks processes, where there will be some: it loads what they need while this process loads its own."""
     if profile.runner != "multi":
         return nullcontext()
-    from micro.runtime.forks import Forks  # noqa: PLC0415 - for such profiles only
+    from micro.runtime.multi.forks import Forks  # noqa: PLC0415 - for such profiles only
 
     return Forks.of(profile)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from micro.gateway.exchange import Answer, Exchange
     from micro.gateway.pipeline import BodyFilter
     from micro.gateway.refusals import refuse
-    from micro.gateway_spec import Route
+    from micro.spec.gateway import Route
 
 __all__ = ["Answer", "BodyFilter", "Exchange", "Route", "refuse"]
 
@@ -20,7 +20,7 @@ _HOME = {
     "Answer": "micro.gateway.exchange",
     "BodyFilter": "micro.gateway.pipeline",
     "Exchange": "micro.gateway.exchange",
-    "Route": "micro.gateway_spec",
+    "Route": "micro.spec.gateway",
     "refuse": "micro.gateway.refusals",
 }
 

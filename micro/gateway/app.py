@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from micro.gateway.pipeline import Verdict
     from micro.gateway.transit import Transit
     from micro.gateway.upstream.ports import Receive, Send, Upstream
-    from micro.gateway_spec import GatewaySpec
     from micro.security.stack_key import Signer
     from micro.service import ASGIApp, Verifier
+    from micro.spec.gateway import GatewaySpec
     from micro.telemetry.access import AccessLog
 
 

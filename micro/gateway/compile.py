@@ -18,7 +18,7 @@ from micro.gateway.policies.security_headers import SecurityHeaders
 from micro.gateway.policies.shedding import Shedding
 from micro.gateway.rules import Rule
 from micro.security.peers import TrustedPeers
-from micro.validate import Place
+from micro.spec.validate import Place
 from micro.web.hosts import Hosts
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from micro.gateway.parts import Parts
     from micro.gateway.pipeline import Policy
     from micro.gateway.upstream.ports import Upstream
-    from micro.gateway_spec import GatewaySpec, HeaderChanges, Route
-    from micro.upstream_spec import BreakerSpec
+    from micro.spec.gateway import GatewaySpec, HeaderChanges, Route
+    from micro.spec.upstream import BreakerSpec
 
 
 class Compiler:

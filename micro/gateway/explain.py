@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from micro.formats import METHODS
 from micro.gateway.exchange import Answer, Exchange
-from micro.units import format_rate
+from micro.spec.formats import METHODS
+from micro.spec.units import format_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from micro.gateway.pipeline import Pipeline, Policy
     from micro.gateway.plan import Plan
-    from micro.gateway_spec import GatewaySpec, Route
+    from micro.spec.gateway import GatewaySpec, Route
 
 _ENDED_HERE = frozenset({"CONNECT", "TRACE"})
 """Methods that the gateway knows, and refuses."""

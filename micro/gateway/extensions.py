@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from micro.config.imports import import_target
 from micro.gateway.upstream.local import EXCHANGE, scope_of
-from micro.imports import import_target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
     from micro.gateway.pipeline import Policy
     from micro.gateway.upstream.ports import Receive, Send, Upstream
-    from micro.gateway_spec import GatewaySpec, Route
     from micro.service import ASGIApp
-    from micro.validate import Place
+    from micro.spec.gateway import GatewaySpec, Route
+    from micro.spec.validate import Place
 
 _METHODS = ("on_request", "on_response", "on_end")
 _AT_ONCE = ("on_response", "on_end")

@@ -12,7 +12,7 @@ from micro.gateway.pipeline import Pipeline, admit, methods
 from micro.gateway.reach import Reach
 from micro.gateway.refusals import refuse
 from micro.gateway.routes import Router
-from micro.validate import Place
+from micro.spec.validate import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from micro.gateway.pipeline import OnEnd, OnRequest, OnResponse, Verdict
     from micro.gateway.rules import Rule
     from micro.gateway.upstream.ports import Upstream
-    from micro.gateway_spec import GatewaySpec, Route
+    from micro.spec.gateway import GatewaySpec, Route
 
 ENDPOINT_TIMEOUT = 15.0
 """Seconds for an answer of the gateway's own endpoints."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from micro.gateway.pipeline import Pipeline
     from micro.gateway.routes import Router
-    from micro.gateway_spec import Route
+    from micro.spec.gateway import Route
 
 
 class Reach:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from micro import registry
 from micro.bus.events import Events
 from micro.clock import SystemClock
+from micro.config.load import load_stack
 from micro.gateway.app import Gateway
 from micro.gateway.deadlines import Wheel
 from micro.gateway.upstream.caller import LocalCaller
 from micro.gateway.upstream.local import LocalUpstream
 from micro.ids import new_id
-from micro.load import load_stack
 from micro.runtime.announce import Announcer
 from micro.runtime.documents import Documents
 from micro.runtime.health import DEGRADED, HEALTHY, VERDICTS, HealthBoard
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from micro.clock import Clock
-    from micro.config import Config
+    from micro.config.load import LoadedStack
+    from micro.config.read import Config
     from micro.gateway.upstream.network import NetworkUpstream
-    from micro.load import LoadedStack
     from micro.profile import Profile
     from micro.runtime.remote import Remote
     from micro.security.sources import KeySource

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from micro.config.load import load_stack
 from micro.errors import ConfigurationError
 from micro.infra.local import Local, server_for
-from micro.load import load_stack
 from micro.runtime.preflight import Preflight, refusal
 from micro.runtime.stop import completes
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from micro.clock import Clock
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.profile import Profile
     from micro.runtime.up import UpOptions
 

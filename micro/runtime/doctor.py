@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from micro import registry
 from micro.clock import SystemClock
+from micro.config.load import load_stack
 from micro.errors import CallError, ConfigurationError, MicroError, StackNotRunning, StoreUnavailable
-from micro.load import load_stack
 from micro.runtime.finding import Finding
 from micro.store.sqlite_version import SOUND, dotted, library_warning, require_library
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.runtime.session import Session
     from micro.stack import Member
 
@@ -178,7 +178,7 @@ def _check_members(session: Session) -> Iterator[Finding]:
 
 
 def _check_command(member: Member, config: Config) -> Finding:
-    from micro.runtime.command import launch_of  # noqa: PLC0415 - for stacks that have such members
+    from micro.runtime.programs.command import launch_of  # noqa: PLC0415 - for stacks that have such members
 
     check = f"service {member.name}"
     try:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from micro.environment import STACK_KEY
-from micro.expand import expand
+from micro.config.environment import STACK_KEY
 from micro.security.keys import SigningKey
 from micro.security.stack_key import StackIssuer, load_or_create
 from micro.security.tokens import STACK
-from micro.validate import Place
+from micro.spec.expand import expand
+from micro.spec.validate import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from micro.runtime.system import all_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from micro.runtime.process import Launch
+    from micro.runtime.programs.process import Launch
     from micro.runtime.remote import Remote
     from micro.runtime.system import Hosted, System
 
@@ -39,7 +39,7 @@ class Members:
         shared = self._system.shared
         for name, remote in self._system.remotes.items():
             if remote.member.command is not None:
-                from micro.runtime.command import launch_of  # noqa: PLC0415 - loaded when first used
+                from micro.runtime.programs.command import launch_of  # noqa: PLC0415 - loaded when first used
 
                 env = shared.config.service_env(name)
                 self._launches[name] = launch_of(remote.member, shared.stack, env=env, grace=self._grace)
@@ -113,8 +113,8 @@ class Members:
         if launch is None:
             await remote.look()
             return
-        from micro.runtime.command import environment  # noqa: PLC0415 - loaded when first used
-        from micro.runtime.program import Program  # noqa: PLC0415 - as above
+        from micro.runtime.programs.command import environment  # noqa: PLC0415 - loaded when first used
+        from micro.runtime.programs.program import Program  # noqa: PLC0415 - as above
 
         shared, name = self._system.shared, remote.member.name
         url = urls[name]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from micro import registry
 from micro.backend import Checkup
+from micro.config.load import SYSTEM_EVENTS
 from micro.errors import MicroError, UsageError
-from micro.load import SYSTEM_EVENTS
 from micro.redact import redact_text
 from micro.runtime.databases import bring_up_to_date, migrations_of
 from micro.runtime.finding import Finding
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from micro.clock import Clock
-    from micro.load import LoadedStack
+    from micro.config.load import LoadedStack
     from micro.profile import Profile
     from micro.registry import Port
     from micro.service import Service

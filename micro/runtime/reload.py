@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from micro.config.load import load_service
 from micro.errors import MicroError
-from micro.load import load_service
 from micro.runtime.assemble import build_instance
 from micro.runtime.databases import bring_up_to_date
 from micro.runtime.extensions import ExtensionCode, outcome

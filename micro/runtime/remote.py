@@ -14,7 +14,7 @@ from micro.gateway.upstream.cluster import Cluster
 from micro.gateway.upstream.network import NetworkUpstream
 from micro.gateway.upstream.proof import Proof
 from micro.runtime.health import HEALTHY, STARTING, UNHEALTHY
-from micro.upstream_spec import EjectionSpec, RetrySpec, UpstreamSpec
+from micro.spec.upstream import EjectionSpec, RetrySpec, UpstreamSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from micro.gateway.deadlines import Wheel
     from micro.gateway.upstream.instance import Instance
-    from micro.runtime.program import Program
+    from micro.runtime.programs.program import Program
+    from micro.spec.upstream import TlsSpec
     from micro.stack import Member
     from micro.telemetry.metrics import Metrics
-    from micro.upstream_spec import TlsSpec
 
 CRASH_LOOP = "crash-loop"
 """The verdict on a program that ends again and again."""

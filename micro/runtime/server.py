@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from micro.errors import ConfigurationError, PortInUse
-from micro.gateway_spec import GatewaySpec
 from micro.runtime.acceptor import Acceptor
+from micro.spec.gateway import GatewaySpec
 from micro.web.server.limits import Limits
 from micro.web.server.port import TICK, Port
 from micro.web.server.protocol import HttpProtocol

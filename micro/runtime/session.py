@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from micro.clock import Clock
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.profile import Profile
     from micro.runtime.client import Each
     from micro.runtime.control import Verb
@@ -59,7 +59,7 @@ class Session:
 
     def read_config(self) -> Config:
         """The same, read now."""
-        from micro.config import read_config  # noqa: PLC0415 - loaded when first used: most verbs need the folder only
+        from micro.config.read import read_config  # noqa: PLC0415 - loaded when first used: most verbs need the folder only
 
         return read_config(self.directory, self.environ, flags=self._flags)
 
@@ -93,7 +93,7 @@ class Session:
 
         Found without checking the configuration: a file being edited must not keep `down` from the stack it started.
         """
-        from micro.sources import find_source  # noqa: PLC0415 - loaded when first used, as above
+        from micro.config.sources import find_source  # noqa: PLC0415 - loaded when first used, as above
 
         try:
             source = find_source(self.directory)
@@ -132,8 +132,8 @@ class Session:
 
     def token(self, subject: str, *, role: str, ttl: float, scopes: frozenset[str] = frozenset()) -> str:
         """A token signed with the stack's own key, valid for `ttl` seconds. Makes the key where there is none yet."""
+        from micro.config.sources import read_dotenv  # noqa: PLC0415 - as above
         from micro.runtime.keys import StackKeys  # noqa: PLC0415 - loaded when first used
-        from micro.sources import read_dotenv  # noqa: PLC0415 - as above
 
         environ = {**read_dotenv(self.state.parent, self.environ), **self.environ}
         keys = StackKeys(self.state / "keys", clock=self.clock, environ=environ)

@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from micro.config.load import load_stack, select
 from micro.errors import ConfigurationError
-from micro.load import load_stack, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.runtime.system import System
     from micro.stack import Stack
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Collection
 
-    from micro.config import Config
-    from micro.runtime.forks import Forks
+    from micro.config.read import Config
+    from micro.runtime.multi.forks import Forks
     from micro.runtime.presence import Presence
     from micro.runtime.reload import Reloader
     from micro.runtime.report import Report

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from micro.backend import Backend
     from micro.clock import Clock
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.gateway.app import Gateway
     from micro.gateway.upstream.caller import LocalCaller
     from micro.gateway.upstream.local import LocalUpstream

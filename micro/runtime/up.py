@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from micro.clock import Clock
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.profile import Profile
-    from micro.runtime.forks import Forks
-    from micro.runtime.multi import MultiRunner
+    from micro.runtime.multi.forks import Forks
+    from micro.runtime.multi.runner import MultiRunner
     from micro.runtime.single import Observer, RunnerOptions, SingleRunner
 
 _log = logging.getLogger("micro.runtime.up")
@@ -165,7 +165,7 @@ def _runner(
     config: Config, profile: Profile, chosen: RunnerOptions, clock: Clock
 ) -> SingleRunner | MultiRunner:
     if profile.runner == "multi":
-        from micro.runtime.multi import MultiRunner  # noqa: PLC0415 - for such profiles only
+        from micro.runtime.multi.runner import MultiRunner  # noqa: PLC0415 - for such profiles only
 
         return MultiRunner(config, profile, options=chosen, clock=clock)
     from micro.runtime.assemble import assemble  # noqa: PLC0415 - as above, for the others

@@ -12,8 +12,8 @@ from micro.security.tokens import Rules
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from micro.gateway_spec import Provider
     from micro.security.sources import Fetch, KeySource
+    from micro.spec.gateway import Provider
 
 _OURS = "micro:"
 """How the stack's own issuers begin."""

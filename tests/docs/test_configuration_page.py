@@ -10,9 +10,9 @@ from typing import Annotated, get_args, get_origin
 
 import pytest
 
-from micro.config import File, read_config
-from micro.formats import RESERVED
-from micro.validate import keys_of
+from micro.config.read import File, read_config
+from micro.spec.formats import RESERVED
+from micro.spec.validate import keys_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
 BLOCKS = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

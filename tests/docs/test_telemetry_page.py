@@ -15,10 +15,10 @@ from micro.gateway.record import Recorder
 from micro.gateway.upstream.cluster import Cluster
 from micro.runtime.assemble import watch_cache
 from micro.runtime.health import HealthBoard
+from micro.spec.upstream import BreakerSpec, UpstreamSpec
 from micro.telemetry.access import AccessRecord
 from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
-from micro.upstream_spec import BreakerSpec, UpstreamSpec
 from micro.web.hosts import Hosts
 from micro.web.wrap import ServiceApp
 

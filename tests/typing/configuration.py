@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_type
 
-from micro.config import Config, read_config
-from micro.load import LoadedStack, load_service, load_stack, select
+from micro.config.load import LoadedStack, load_service, load_stack, select
+from micro.config.read import Config, read_config
 from micro.profile import Profile
 from micro.service import Service
+from micro.spec.terms import Rate
 from micro.stack import Stack
 from micro.telemetry.metrics import Counter, Metrics
-from micro.terms import Rate
 
 
 def configure() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import ConfigurationError
 
 PROD = """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from micro.errors import ConfigurationError
 from micro.gateway.policies.auth import Authentication
 from micro.gateway.policies.rate_limit import BURST, Meter, RateLimit, RateLimits
-from micro.terms import Rate
+from micro.spec.terms import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from micro.gateway.parts import Parts
     from micro.gateway.pipeline import Policy
     from micro.gateway.policies.api_keys import ApiKeys
-    from micro.gateway_spec import GatewaySpec, RateRule, Route
+    from micro.spec.gateway import GatewaySpec, RateRule, Route
 
 _EARLY = frozenset({"ip", "route"})
 """Limits on what is known of a request before anybody asks who sent it."""

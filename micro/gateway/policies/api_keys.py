@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from micro.gateway.headers import Pair
     from micro.gateway.pipeline import Verdict
     from micro.gateway.policies.auth import Authentication
-    from micro.gateway_spec import ApiKey
     from micro.security.stack_key import Signer
+    from micro.spec.gateway import ApiKey
 
 FIELD = b"x-api-key"
 FIELDS = frozenset({b"x-api-key", b"x-api_key", b"x_api-key", b"x_api_key"})

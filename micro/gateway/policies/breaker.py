@@ -14,8 +14,8 @@ from micro.web.problems import Problem
 if TYPE_CHECKING:
     from micro.clock import Clock
     from micro.gateway.exchange import Answer, Exchange
+    from micro.spec.upstream import BreakerSpec
     from micro.telemetry.metrics import Metrics
-    from micro.upstream_spec import BreakerSpec
 
 logger = logging.getLogger("micro.gateway")
 

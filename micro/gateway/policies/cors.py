@@ -11,7 +11,7 @@ from micro.gateway.refusals import DENIED, refuse
 if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
     from micro.gateway.headers import Pair
-    from micro.gateway_spec import Cors
+    from micro.spec.gateway import Cors
 
 _VERDICT = frozenset(
     {b"access-control-allow-credentials", b"access-control-allow-origin", b"access-control-expose-headers"}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from micro.cache.ports import Window
     from micro.gateway.exchange import Answer, Exchange
     from micro.gateway.pipeline import Verdict
-    from micro.terms import Rate
+    from micro.spec.terms import Rate
 
 _new = tuple.__new__
 """Makes a `Quota` in half the time of its own constructor."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from micro.gateway.exchange import Exchange
     from micro.gateway.headers import Pair
-    from micro.gateway_spec import HeaderChanges
+    from micro.spec.gateway import HeaderChanges
 
 _FRAMING = HOP_BY_HOP | {b"content-length"}
 UNCHANGEABLE_IN_REQUESTS = _FRAMING | FORWARDING | REPLACED | {b"expect", b"host", b"max-forwards"}

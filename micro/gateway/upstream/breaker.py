@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from micro.gateway.upstream.window import Window
 
 if TYPE_CHECKING:
-    from micro.upstream_spec import BreakerSpec
+    from micro.spec.upstream import BreakerSpec
 
 # Plain numbers: to read a member of an enumeration costs more than a call.
 CLOSED, OPEN, HALF_OPEN = range(3)

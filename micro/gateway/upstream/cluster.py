@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
     from micro.gateway.upstream.balance import Balance
     from micro.gateway.upstream.instance import Instance
+    from micro.spec.upstream import UpstreamSpec
     from micro.telemetry.metrics import Metrics
-    from micro.upstream_spec import UpstreamSpec
 
 
 class Cluster(Roster):

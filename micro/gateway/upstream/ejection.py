@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from micro.gateway.upstream.instance import Instance
-    from micro.upstream_spec import EjectionSpec
+    from micro.spec.upstream import EjectionSpec
 
 
 class Ejection:

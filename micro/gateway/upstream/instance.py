@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from micro.gateway.upstream.breaker import CLOSED, HALF_OPEN, Breaker
 
 if TYPE_CHECKING:
-    from micro.upstream_spec import BreakerSpec, ProbeSpec
+    from micro.spec.upstream import BreakerSpec, ProbeSpec
 
 HEALTHY, UNHEALTHY, STARTING = "healthy", "unhealthy", "starting"
 EJECTED, BROKEN, TRIED = "ejected", "open", "half-open"

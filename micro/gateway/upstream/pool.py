@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from micro.gateway.deadlines import Wheel
     from micro.gateway.upstream.instance import Instance
     from micro.gateway.upstream.proof import Proof
-    from micro.upstream_spec import UpstreamSpec
+    from micro.spec.upstream import UpstreamSpec
 
     Made = TypeVar("Made", bound=asyncio.Protocol)
 

@@ -9,7 +9,7 @@ from micro.gateway.upstream.window import Window
 
 if TYPE_CHECKING:
     from micro.clock import Clock
-    from micro.upstream_spec import RetrySpec
+    from micro.spec.upstream import RetrySpec
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110 section 9.2.2."""

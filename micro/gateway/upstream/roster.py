@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from micro.gateway.deadlines import Wheel
-    from micro.upstream_spec import UpstreamSpec
+    from micro.spec.upstream import UpstreamSpec
 
 logger = logging.getLogger("micro.gateway.upstream")
 

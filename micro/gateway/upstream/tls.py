@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from micro.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from micro.upstream_spec import TlsSpec
+    from micro.spec.upstream import TlsSpec
 
 
 def client_context(spec: TlsSpec) -> ssl.SSLContext:

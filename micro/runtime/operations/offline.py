@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator
 
     from micro.clock import Clock
-    from micro.config import Config
+    from micro.config.read import Config
     from micro.profile import Profile
     from micro.registry import Port
     from micro.runtime.control import Verb

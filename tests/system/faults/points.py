@@ -27,7 +27,7 @@ from aiokafka import AIOKafkaConsumer
 from micro import registry
 from micro.bus import kafka_member, lease
 from micro.clock import SystemClock
-from micro.runtime.service_part import ServicePart
+from micro.runtime.parts.service import ServicePart
 from micro.testing.faults import FaultyBus, FaultyStore
 
 SESSION = 2.0

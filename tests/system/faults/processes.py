@@ -13,7 +13,7 @@ from faults.points import LEASE, SESSION
 from micro.bus.kafka import KafkaBus
 from micro.bus.outbox import Outbox
 from micro.bus.relay import Relay
-from micro.runtime.children import KILL_AFTER
+from micro.runtime.multi.children import KILL_AFTER
 from micro.store.postgres import PostgresStore
 
 CRASH_POINTS = {

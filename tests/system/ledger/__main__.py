@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from micro import registry
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.runtime import assemble, presence, single, up  # noqa: F401 - loaded here once, for all that are forked
 from micro.testing.faults import FaultyBus, FaultyJournal, FaultyStore, crash_at
 

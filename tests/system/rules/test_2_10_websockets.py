@@ -21,7 +21,7 @@ from rig.frames import (
 from rig.message import Ended
 from rig.written import get
 
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 def opened(world, *fields, answer=(), target=b"/ws"):

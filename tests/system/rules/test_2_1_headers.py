@@ -10,7 +10,7 @@ import pytest
 from rig.client import problem
 from rig.written import answered, get, in_chunks, post
 
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 OWN = [b"x-request-id", b"x-correlation-id", b"traceparent", b"via"]
 """What the gateway adds to every request, besides what it says of the client."""

@@ -10,9 +10,9 @@ import pytest
 from rig.client import problem
 from rig.written import get, post
 
-from micro.gateway_spec import Route
-from micro.terms import Rate
-from micro.upstream_spec import UpstreamSpec
+from micro.spec.gateway import Route
+from micro.spec.terms import Rate
+from micro.spec.upstream import UpstreamSpec
 
 TRUSTED = ("127.0.0.1/32", "10.0.0.0/8", "2001:db8:1::/48")
 

@@ -8,7 +8,7 @@ import pytest
 from rig.client import problem
 from rig.written import HOST, answered, chunked, get, in_chunks, post
 
-from micro.upstream_spec import UpstreamSpec
+from micro.spec.upstream import UpstreamSpec
 
 LEFT = 1.5
 """Seconds within which a client that is gone is noticed by whoever looks."""

@@ -8,7 +8,7 @@ import pytest
 from rig.client import problem
 from rig.written import get
 
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 TARGETS = [
     b"/",

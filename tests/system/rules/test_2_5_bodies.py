@@ -8,8 +8,8 @@ import pytest
 from rig.client import Sending, problem
 from rig.written import answered, chunked, get, in_chunks, post
 
-from micro.gateway_spec import Cors, Route
-from micro.terms import Rate
+from micro.spec.gateway import Cors, Route
+from micro.spec.terms import Rate
 
 MEGABYTE = 1 << 20
 LEFT = 12.5

@@ -9,9 +9,9 @@ import pytest
 from rig.client import problem
 from rig.written import answered, chunked, get, post
 
-from micro.gateway_spec import Cors, Route
-from micro.terms import Rate
-from micro.upstream_spec import BreakerSpec, RetrySpec, UpstreamSpec
+from micro.spec.gateway import Cors, Route
+from micro.spec.terms import Rate
+from micro.spec.upstream import BreakerSpec, RetrySpec, UpstreamSpec
 
 ONCE = RetrySpec(attempts=1)
 

@@ -12,7 +12,7 @@ from rig.end import LIMIT
 from rig.written import answered, get
 
 from micro.gateway.upstream import dial
-from micro.upstream_spec import RetrySpec, TlsSpec, UpstreamSpec
+from micro.spec.upstream import RetrySpec, TlsSpec, UpstreamSpec
 
 pytestmark = pytest.mark.needs("instances")
 

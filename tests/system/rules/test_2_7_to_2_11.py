@@ -10,11 +10,11 @@ import pytest
 from rig.client import problem
 from rig.written import get, post
 
-from micro.gateway_spec import Cors, RateRule, Route
 from micro.security.keys import SigningKey
 from micro.security.sources import StaticKeys
 from micro.security.tokens import Grant, TokenVerifier, issue
-from micro.terms import Rate
+from micro.spec.gateway import Cors, RateRule, Route
+from micro.spec.terms import Rate
 
 ITEM = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"((?:;[a-z*][a-z0-9_.*-]*(?:=[^;,]+)?)*)')
 """One member of a List of Strings with parameters (RFC 9651 section 3.1)."""

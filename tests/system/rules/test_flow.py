@@ -9,7 +9,7 @@ from rig.client import Sending, problem
 from rig.message import Ended
 from rig.written import HOST, get, post
 
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 MEGABYTE = 1 << 20
 MOST = 64 * MEGABYTE

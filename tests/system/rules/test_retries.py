@@ -7,8 +7,8 @@ from rig.client import problem
 from rig.origin import Origin
 from rig.written import chunked, get, post
 
-from micro.gateway_spec import Route
-from micro.upstream_spec import BreakerSpec, EjectionSpec, RetrySpec, UpstreamSpec
+from micro.spec.gateway import Route
+from micro.spec.upstream import BreakerSpec, EjectionSpec, RetrySpec, UpstreamSpec
 
 pytestmark = pytest.mark.needs("tries")
 

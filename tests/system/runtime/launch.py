@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import MicroError
 from micro.runtime.settings import Choice
 from micro.runtime.up import UpOptions, up

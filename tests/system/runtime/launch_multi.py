@@ -14,12 +14,12 @@ import uvloop
 from launch import Observer, say
 
 from micro.clock import SystemClock
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import MicroError
 from micro.profile import Profile
-from micro.runtime import children
 from micro.runtime.hangup import Hangup
-from micro.runtime.multi import MultiRunner
+from micro.runtime.multi import children
+from micro.runtime.multi.runner import MultiRunner
 from micro.runtime.settings import Choice
 from micro.runtime.single import RunnerOptions
 from micro.runtime.state import StateFolder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from micro.runtime import assemble
-from micro.runtime.part import build
+from micro.runtime.parts.build import build
 
 __all__ = ["build"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from micro.clock import SystemClock
 from micro.errors import MicroError
-from micro.runtime.forks import LINUX
+from micro.runtime.multi.forks import LINUX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -261,7 +261,7 @@ def fork_server(stack: Any) -> psutil.Process:
     (found,) = [
         each
         for each in psutil.Process(stack.process.pid).children()
-        if "micro.runtime.forkserver" in each.cmdline()
+        if "micro.runtime.multi.forkserver" in each.cmdline()
     ]
     return found
 

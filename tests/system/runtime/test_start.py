@@ -14,14 +14,14 @@ LIMIT = 30.0
 HEAVY = {
     *("argon2", "cryptography", "fastapi", "httpx", "jwt", "pydantic", "rich", "aiosmtplib"),
     *("email.headerregistry", "html.entities", "micro.bus.replay"),
-    *("micro.gateway.upstream.cluster", "micro.gateway.upstream.network", "micro.runtime.process"),
+    *("micro.gateway.upstream.cluster", "micro.gateway.upstream.network", "micro.runtime.programs.process"),
 }
 """Each takes milliseconds, and is for a sign-in, a token, a terminal, an e-mail, a page, an operation, or another kind of
 member."""
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.runtime.single import SingleRunner
 from micro.runtime.up import UpOptions, up
 

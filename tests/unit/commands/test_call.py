@@ -13,7 +13,7 @@ import tomllib
 import pytest
 
 from micro.commands.values import member
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.security.api_keys import digest_of
 
 

@@ -14,8 +14,8 @@ from micro.cache.memory import MemoryCache
 from micro.errors import TokenError
 from micro.gateway.app import Gateway
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import GatewaySpec, Route
 from micro.service import Identity
+from micro.spec.gateway import GatewaySpec, Route
 from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
 from micro.web.server.turn import BrokenOff

@@ -9,7 +9,7 @@ import pytest
 from micro.errors import ConfigurationError
 from micro.gateway.exchange import Exchange
 from micro.gateway.policies.access import Access
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 @pytest.fixture

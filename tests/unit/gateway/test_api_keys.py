@@ -8,12 +8,12 @@ import pytest
 
 from micro.errors import ConfigurationError
 from micro.gateway.policies.api_keys import REUSED, TTL
-from micro.gateway_spec import ApiKey, RateRule, Route
 from micro.security.api_keys import digest_of, new_api_key
 from micro.security.keys import SigningKey
 from micro.security.stack_key import StackIssuer
 from micro.security.tokens import TokenVerifier
-from micro.terms import Rate
+from micro.spec.gateway import ApiKey, RateRule, Route
+from micro.spec.terms import Rate
 from micro.testing import FakeClock
 
 KEY = new_api_key(FakeClock())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from micro.errors import CallError, TokenError
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 def serve(bench, echo, rule):

@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 
 from micro.errors import ConfigurationError
-from micro.gateway_spec import Cors, HeaderChanges, RateRule, Route
-from micro.terms import Rate
-from micro.upstream_spec import BreakerSpec
+from micro.spec.gateway import Cors, HeaderChanges, RateRule, Route
+from micro.spec.terms import Rate
+from micro.spec.upstream import BreakerSpec
 
 
 class Own:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from micro.errors import ConfigurationError
-from micro.gateway_spec import Cors, Route
-from micro.terms import Rate
+from micro.spec.gateway import Cors, Route
+from micro.spec.terms import Rate
 
 SHOP = "https://shop.example"
 EVIL = "https://evil.example"

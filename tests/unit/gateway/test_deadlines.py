@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from micro.gateway.deadlines import TICK, Wheel
 from micro.gateway.flow import GRACE, LOOK
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 from micro.testing import FakeClock
 
 

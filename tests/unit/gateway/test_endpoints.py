@@ -10,8 +10,8 @@ import pytest
 from micro.gateway.endpoints import PATHS
 from micro.gateway.openapi import merged
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
-from micro.terms import Rate
+from micro.spec.gateway import Route
+from micro.spec.terms import Rate
 
 
 @pytest.mark.parametrize(

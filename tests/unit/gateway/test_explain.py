@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from micro.gateway_spec import Cors, HeaderChanges, RateRule, Route
-from micro.terms import Rate
+from micro.spec.gateway import Cors, HeaderChanges, RateRule, Route
+from micro.spec.terms import Rate
 
 ROUTES = [
     Route(path="/tasks", service="app", auth="required", timeout=5.0, max_body=10, rate_limit=Rate(10, 60.0)),

@@ -11,7 +11,7 @@ import pytest
 from micro.errors import ConfigurationError
 from micro.gateway.exchange import Answer
 from micro.gateway.refusals import refuse
-from micro.gateway_spec import GatewaySpec, Route
+from micro.spec.gateway import GatewaySpec, Route
 
 
 class Tenants:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from micro.gateway.flow import GRACE
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 async def test_an_announced_body_that_is_too_large_is_413_before_a_byte_is_read(bench, echo):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 async def test_the_app_gets_a_scope_of_its_own(bench, echo):

@@ -13,7 +13,7 @@ from micro.errors import ConfigurationError
 from micro.gateway.exchange import Exchange
 from micro.gateway.paths import MalformedPath, form_of
 from micro.gateway.plan import Plan
-from micro.gateway_spec import GatewaySpec, Route
+from micro.spec.gateway import GatewaySpec, Route
 from micro.telemetry.metrics import Metrics
 
 PARTS = st.lists(st.sampled_from(["a", "b", "a%2Fb", "%C3%A4"]), max_size=3)

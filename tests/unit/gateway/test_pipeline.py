@@ -10,8 +10,8 @@ import pytest
 
 from micro.gateway.exchange import Answer, Exchange
 from micro.gateway.pipeline import Pipeline, admit, methods, release
-from micro.gateway_spec import Route
-from micro.terms import Rate
+from micro.spec.gateway import Route
+from micro.spec.terms import Rate
 
 
 class Note:
@@ -183,7 +183,7 @@ def names(policies):
 
 
 def test_the_order_of_a_request_is_fixed(bench, echo):
-    from micro.gateway_spec import Cors
+    from micro.spec.gateway import Cors
 
     bench.serve(
         echo,
@@ -210,7 +210,7 @@ def test_what_is_off_is_not_there(bench, echo):
 
 
 def test_every_policy_says_what_it_does(bench, echo):
-    from micro.gateway_spec import Cors
+    from micro.spec.gateway import Cors
 
     bench.serve(
         echo,
@@ -255,8 +255,8 @@ def test_who_changes_a_policy_that_may_be_skipped_is_asked_every_time():
 
 def test_an_answer_that_comes_again_is_not_rendered_anew_for_the_sake_of_a_policy_of_ours(bench, echo):
     """Each says that it is steady or that it only adds; one that forgot to would make its route's answers dearer."""
-    from micro.gateway_spec import RateRule
-    from micro.upstream_spec import BreakerSpec
+    from micro.spec.gateway import RateRule
+    from micro.spec.upstream import BreakerSpec
 
     bench.serve(
         echo,

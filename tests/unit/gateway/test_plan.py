@@ -8,8 +8,8 @@ import pytest
 
 from micro.errors import ConfigurationError
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Cors, GatewaySpec, Route
-from micro.terms import Rate
+from micro.spec.gateway import Cors, GatewaySpec, Route
+from micro.spec.terms import Rate
 
 
 @pytest.mark.parametrize(

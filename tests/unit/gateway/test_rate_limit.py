@@ -14,9 +14,9 @@ from micro.cache.memory import MemoryCache
 from micro.cache.ports import Hit
 from micro.gateway.exchange import Exchange
 from micro.gateway.policies.rate_limit import Meter, RateLimit, RateLimits
-from micro.gateway_spec import RateRule, Route
 from micro.service import Identity
-from micro.terms import Rate
+from micro.spec.gateway import RateRule, Route
+from micro.spec.terms import Rate
 from micro.testing import FakeClock
 
 # One member of a List of RFC 9651: a quoted string, and parameters that are whole numbers.

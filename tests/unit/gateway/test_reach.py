@@ -6,7 +6,7 @@ import pytest
 
 from micro.gateway.reach import Reach
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from micro.gateway.exchange import Exchange
 from micro.gateway.pipeline import Pipeline
 from micro.gateway.record import Recorder
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 from micro.telemetry.access import AccessLog
 from micro.telemetry.metrics import Metrics
 

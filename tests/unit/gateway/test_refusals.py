@@ -9,11 +9,11 @@ from micro.gateway.exchange import Exchange
 from micro.gateway.refusals import fail, refuse, refuse_by
 from micro.gateway.upstream.local import LocalUpstream
 from micro.gateway.upstream.ports import UpstreamError
-from micro.gateway_spec import ApiKey, Cors, Route
 from micro.security.api_keys import digest_of
 from micro.security.keys import SigningKey
 from micro.security.stack_key import StackIssuer
-from micro.terms import Rate
+from micro.spec.gateway import ApiKey, Cors, Route
+from micro.spec.terms import Rate
 from micro.web.problems import Problem
 
 ORIGIN = "https://app.example"

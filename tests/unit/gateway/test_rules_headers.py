@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 PROXY = "10.0.0.9"
 TRUSTED = {"trusted_proxies": ("10.0.0.0/8",)}

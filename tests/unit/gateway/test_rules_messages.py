@@ -11,8 +11,8 @@ import pytest
 
 from micro.gateway.upstream.local import LocalUpstream
 from micro.gateway.upstream.ports import UpstreamError
-from micro.gateway_spec import Route
 from micro.ids import is_traceparent
+from micro.spec.gateway import Route
 
 PROBLEM = "application/problem+json"
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route as Path
 
 from micro.gateway.flow import GRACE
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 
 class Site:

@@ -16,7 +16,7 @@ from micro.gateway.policies.transform import (
     RequestHeaders,
     ResponseHeaders,
 )
-from micro.gateway_spec import Cors, HeaderChanges, Route
+from micro.spec.gateway import Cors, HeaderChanges, Route
 
 
 def mapped(prefix, instead, path):

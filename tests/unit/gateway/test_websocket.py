@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from micro.gateway.flow import GRACE
-from micro.gateway_spec import Route
-from micro.terms import Rate
+from micro.spec.gateway import Route
+from micro.spec.terms import Rate
 
 DENIAL = {"websocket.http.response": {}}
 

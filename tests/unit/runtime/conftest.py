@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from micro.bus.message import Event
 from micro.clock import SystemClock
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.runtime.assemble import assemble
 from micro.runtime.inprocess import ask
 from micro.runtime.operations import Live, verbs_of

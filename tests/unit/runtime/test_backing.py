@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from micro.clock import SystemClock
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import ConfigurationError, UsageError
 from micro.runtime import backing as module
 from micro.runtime.backing import Backing, backed, locate

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from micro.clock import SystemClock
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.runtime.assemble import assemble
 from micro.runtime.inprocess import ask
 from micro.security.api_keys import digest_of, new_api_key

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from micro.config.imports import import_target
 from micro.errors import ConfigurationError
-from micro.gateway_spec import GatewaySpec, Route
-from micro.imports import import_target
 from micro.runtime.extensions import ExtensionCode, outcome
-from micro.validate import Place
+from micro.spec.gateway import GatewaySpec, Route
+from micro.spec.validate import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

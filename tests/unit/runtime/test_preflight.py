@@ -13,9 +13,9 @@ from micro.backend import Checkup
 from micro.bus.message import Event
 from micro.bus.migrations import FOLDER
 from micro.clock import SystemClock
-from micro.config import read_config
+from micro.config.load import load_stack
+from micro.config.read import read_config
 from micro.errors import BusUnavailable, CacheUnavailable, DatabaseMissing, StoreUnavailable
-from micro.load import load_stack
 from micro.runtime import preflight
 from micro.runtime.finding import Finding
 from micro.runtime.preflight import Preflight, refusal, topics_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.runtime.assemble import assemble
 from micro.runtime.inprocess import ask
 from micro.runtime.reload import Reloader

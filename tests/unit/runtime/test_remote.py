@@ -11,12 +11,12 @@ import pytest
 from micro.clock import SystemClock
 from micro.errors import ConfigurationError
 from micro.gateway.deadlines import Wheel
-from micro.runtime.process import Launch
-from micro.runtime.program import Program
+from micro.runtime.programs.process import Launch
+from micro.runtime.programs.program import Program
 from micro.runtime.remote import Remote
+from micro.spec.upstream import EjectionSpec, ProbeSpec, RetrySpec, TlsSpec, UpstreamSpec
 from micro.stack import Member
 from micro.telemetry.metrics import Metrics
-from micro.upstream_spec import EjectionSpec, ProbeSpec, RetrySpec, TlsSpec, UpstreamSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,9 +14,9 @@ import pytest
 from micro.clock import SystemClock
 from micro.errors import ConfigurationError, PortInUse
 from micro.gateway.deadlines import Wheel
-from micro.gateway_spec import GatewaySpec
 from micro.runtime import server
 from micro.runtime.server import Servers, base_url, bind
+from micro.spec.gateway import GatewaySpec
 from micro.testing import FakeClock
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import ConfigurationError
-from micro.gateway_spec import GatewaySpec
 from micro.runtime.settings import LIVE, Choice, Settings
+from micro.spec.gateway import GatewaySpec
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import hashlib
 import re
 
 from micro.clock import SystemClock
-from micro.gateway_spec import ApiKey
 from micro.redact import redact_mapping, redact_text
 from micro.security.api_keys import PREFIX, digest_of, new_api_key
+from micro.spec.gateway import ApiKey
 from micro.testing import FakeClock
 
 

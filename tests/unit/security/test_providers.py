@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import get_default_algorithms
 
 from micro.errors import CallError, ConfigurationError, TokenError
-from micro.gateway_spec import Provider
 from micro.security.issuers import COOL_DOWN, MAX_AGE
 from micro.security.providers import provided
 from micro.security.tokens import STACK, StaticKeys, TokenVerifier
+from micro.spec.gateway import Provider
 
 ISSUER = "https://id.example/"
 AUDIENCE = "https://api.example"

@@ -16,12 +16,12 @@ from micro.cache.memory import MemoryCache
 from micro.errors import TokenError
 from micro.gateway.app import Gateway
 from micro.gateway.deadlines import Wheel
-from micro.gateway_spec import GatewaySpec, Route
 from micro.runtime.server import Servers, bind
 from micro.service import Identity
+from micro.spec.gateway import GatewaySpec, Route
+from micro.spec.upstream import RetrySpec, UpstreamSpec
 from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
-from micro.upstream_spec import RetrySpec, UpstreamSpec
 
 TURNS = 50
 """Turns of the loop within which everything that has come on a socket is dealt with."""

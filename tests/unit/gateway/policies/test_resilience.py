@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from micro.gateway_spec import Route
-from micro.terms import Rate
-from micro.upstream_spec import BreakerSpec
+from micro.spec.gateway import Route
+from micro.spec.terms import Rate
+from micro.spec.upstream import BreakerSpec
 
 LIMIT = 5.0
 BREAKER = BreakerSpec(failure_rate=50, requests=4, open=5.0)

@@ -9,9 +9,9 @@ import pytest
 
 from micro.gateway.exchange import Exchange
 from micro.gateway.policies.breaker import RouteBreaker, outcome
+from micro.spec.upstream import BreakerSpec
 from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
-from micro.upstream_spec import BreakerSpec
 
 SPEC = BreakerSpec(failure_rate=50, requests=4, window=10.0, open=5.0)
 

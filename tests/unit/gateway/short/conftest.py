@@ -9,7 +9,7 @@ import pytest
 
 from micro.gateway.protocol import GatewayProtocol
 from micro.gateway.upstream.ports import UpstreamError
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 from micro.web.server.limits import Limits
 from micro.web.server.port import Port
 from micro.web.server.room import Room

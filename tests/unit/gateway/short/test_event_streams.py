@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
 KINDS = [b"text/event-stream", b"Text/Event-Stream; charset=utf-8"]

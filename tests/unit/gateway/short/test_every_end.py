@@ -10,8 +10,8 @@ import pytest
 
 from micro.gateway.exchange import Answer
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
-from micro.upstream_spec import BreakerSpec
+from micro.spec.gateway import Route
+from micro.spec.upstream import BreakerSpec
 
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"

@@ -9,8 +9,8 @@ import pytest
 
 from micro.gateway.exchange import Answer
 from micro.gateway.upstream.answer import KnownAnswer
-from micro.gateway_spec import Cors, GatewaySpec, HeaderChanges, Route
-from micro.terms import Rate
+from micro.spec.gateway import Cors, GatewaySpec, HeaderChanges, Route
+from micro.spec.terms import Rate
 
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OTHER = GET.replace(b"/a", b"/b")

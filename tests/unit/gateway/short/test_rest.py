@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from micro.gateway.upstream.local import LocalUpstream
-from micro.gateway_spec import Route
+from micro.spec.gateway import Route
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n\r\n"
 WEBSOCKET = (
@@ -100,7 +100,7 @@ ROUTES = [
 
 
 async def test_other_requests_go_to_the_application_and_pass_each_policy_once(gate, echo):
-    from micro.terms import Rate
+    from micro.spec.terms import Rate
 
     client = gate(routes=ROUTES, others={"near": LocalUpstream(echo)}, rate_limit=Rate(2, 60.0))
     statuses = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from micro.gateway_spec import Cors, Route
+from micro.spec.gateway import Cors, Route
 from micro.web.server.limits import HIGH_WATER
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n\r\n"

@@ -14,8 +14,8 @@ from micro.gateway.deadlines import Wheel
 from micro.gateway.exchange import Exchange
 from micro.gateway.upstream.cluster import Cluster
 from micro.gateway.upstream.network import NetworkUpstream
+from micro.spec.upstream import RetrySpec, UpstreamSpec
 from micro.testing import FakeClock
-from micro.upstream_spec import RetrySpec, UpstreamSpec
 
 DEADLINE = 10.0
 """Seconds after which a test that waits has failed."""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from micro.gateway.upstream.upload import KEPT
-from micro.upstream_spec import RetrySpec
+from micro.spec.upstream import RetrySpec
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 BUSY = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from micro.upstream_spec import TlsSpec
+from micro.spec.upstream import TlsSpec
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import DatabaseMissing, MigrationError, NotFound, UsageError
 from micro.runtime.operations.offline import NEEDS, follows, open_offline
 

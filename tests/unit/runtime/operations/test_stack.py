@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from micro.config import read_config
+from micro.config.read import read_config
 from micro.errors import MicroError, NotFound, StackNotRunning, StackRunning, UsageError
 from micro.runtime.operations import stack, verbs_of
 from micro.runtime.operations.offline import NEEDS, open_offline

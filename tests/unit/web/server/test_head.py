@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micro.formats import METHODS
+from micro.spec.formats import METHODS
 from micro.web.problems import Problem
 from micro.web.server.head import CHUNKED, NO_BODY, HeadReader, again, check_beginning
 

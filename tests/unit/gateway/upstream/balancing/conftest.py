@@ -7,7 +7,7 @@ import pytest
 from micro.gateway.deadlines import Wheel
 from micro.gateway.exchange import Exchange
 from micro.gateway.upstream.cluster import Cluster
-from micro.upstream_spec import UpstreamSpec
+from micro.spec.upstream import UpstreamSpec
 
 
 class Told(list):

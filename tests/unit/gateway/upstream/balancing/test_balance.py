@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from micro.gateway.upstream.balance import LeastRequests, RoundRobin, TwoChoices
 from micro.gateway.upstream.chance import Chance
 from micro.gateway.upstream.instance import Instance
+from micro.spec.upstream import BreakerSpec
 from micro.testing import FakeClock
-from micro.upstream_spec import BreakerSpec
 
 KINDS = [RoundRobin, LeastRequests, TwoChoices]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from micro.gateway.upstream.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
-from micro.upstream_spec import BreakerSpec
+from micro.spec.upstream import BreakerSpec
 
 SPEC = BreakerSpec(failure_rate=50, requests=4, window=10.0, open=5.0)
 

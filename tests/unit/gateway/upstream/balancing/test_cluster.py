@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from micro.gateway.deadlines import Wheel
 from micro.gateway.upstream.cluster import Cluster
 from micro.gateway.upstream.ports import UpstreamError
+from micro.spec.upstream import BreakerSpec, ProbeSpec, RetrySpec, UpstreamSpec
 from micro.testing import FakeClock
-from micro.upstream_spec import BreakerSpec, ProbeSpec, RetrySpec, UpstreamSpec
 
 KINDS = ["round_robin", "least_requests", "two_choices", "hash"]
 

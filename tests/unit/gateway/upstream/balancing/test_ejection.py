@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from micro.gateway.upstream.ejection import Ejection
 from micro.gateway.upstream.instance import Instance
-from micro.upstream_spec import BreakerSpec, EjectionSpec
+from micro.spec.upstream import BreakerSpec, EjectionSpec
 
 
 def instances_of(count):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from micro.gateway.exchange import Exchange
 from micro.gateway.upstream.hashing import BUCKETS, Rendezvous, key_of
 from micro.gateway.upstream.instance import Instance
-from micro.upstream_spec import BreakerSpec
+from micro.spec.upstream import BreakerSpec
 
 
 def instances_of(*numbers):

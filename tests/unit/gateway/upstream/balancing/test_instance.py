@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micro.gateway.upstream.instance import HASTE, STATES, STEPS, Instance
-from micro.upstream_spec import BreakerSpec, ProbeSpec
+from micro.spec.upstream import BreakerSpec, ProbeSpec
 
 SPEC = ProbeSpec(unhealthy_after=3, healthy_after=2)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from micro.gateway.upstream.ports import UpstreamError
+from micro.spec.upstream import BreakerSpec, EjectionSpec, ProbeSpec, RetrySpec
 from micro.telemetry.metrics import Metrics
-from micro.upstream_spec import BreakerSpec, EjectionSpec, ProbeSpec, RetrySpec
 
 
 @pytest.fixture

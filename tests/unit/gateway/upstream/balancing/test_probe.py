@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from micro.upstream_spec import ProbeSpec
+from micro.spec.upstream import ProbeSpec
 
 PROBE = ProbeSpec(interval=2.0, timeout=0.05)
 LIMIT = 5.0

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micro.gateway.upstream.retry import LEAST, SPAN, Budget, is_repeatable, jittered
+from micro.spec.upstream import RetrySpec
 from micro.testing import FakeClock
-from micro.upstream_spec import RetrySpec
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])

@@ -12,8 +12,8 @@ from micro.gateway.deadlines import Wheel
 from micro.gateway.upstream.cluster import Cluster
 from micro.gateway.upstream.instance import STEPS
 from micro.gateway.upstream.ports import UpstreamError
+from micro.spec.upstream import BreakerSpec, EjectionSpec, ProbeSpec, UpstreamSpec
 from micro.testing import FakeClock
-from micro.upstream_spec import BreakerSpec, EjectionSpec, ProbeSpec, UpstreamSpec
 
 QUICK = ProbeSpec(unhealthy_after=1, healthy_after=1)
 NO_BREAKER = BreakerSpec(failure_rate=0)

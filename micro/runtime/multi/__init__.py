@@ -1,0 +1,1 @@
+"""The runner `multi`: the supervisor, its children, and what lies between them."""
