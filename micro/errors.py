@@ -59,9 +59,9 @@ class ConfigurationError(UsageError):
 class MissingExtra(UsageError):
     """The driver of a back end is not installed; names the extra that brings it."""
 
-    def __init__(self, scheme: str, extra: str) -> None:
+    def __init__(self, needs: str, extra: str) -> None:
         self.extra = extra
-        super().__init__(f"{scheme}: needs the extra '{extra}'; run: pip install 'microup[{extra}]'")
+        super().__init__(f"{needs} needs the extra '{extra}'; run: pip install 'microup[{extra}]'")
 
 
 class PortInUse(UsageError):

@@ -125,7 +125,8 @@ def test_a_missing_driver_is_named_with_the_command_that_installs_it(micro, tmp_
         assert f"pip install 'microup[{extra}]'" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         if command[0] == "up":
-            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert done.stderr.count("\n") <= 2  # one of ours, and one on databases that nobody has made yet
     assert not (tmp_path / ".micro" / "run.json").exists()
 
 

@@ -98,7 +98,7 @@ class TestChange:
         session = Script(([], {"count": 0}))
         assert change(destroys=True).carry_out(console, session, yes=True, json=False) == 0
         assert len(session.asked) == 1
-        assert console.err.getvalue() == ""
+        assert console.err.getvalue() == "nothing to do: change 0\n"
 
     @pytest.mark.parametrize(("answer", "done"), [("y\n", True), ("n\n", False)])
     def test_on_a_terminal_the_person_decides(self, console, monkeypatch, answer, done):
