@@ -91,6 +91,26 @@ def is_stuck(error: BaseException) -> bool:
     return isinstance(error, (TimeoutError, RuntimeError)) and not isinstance(error, KafkaError)
 
 
+async def start(
+    driver: Any,
+    brokers: str,
+    *,
+    within: float = ANSWER_IN,
+    drop: Callable[[Any], Awaitable[None]] | None = None,
+) -> Any:
+    """The client, logged in, after `within` seconds at most; where it isn't, dropped (with `discard`, unless said).
+
+    Raises our errors.
+    """
+    try:
+        async with asyncio.timeout(within):
+            await driver.start()
+    except DRIVER_ERRORS as error:
+        await (drop or discard)(driver)
+        raise translate(error, brokers) from error
+    return driver
+
+
 async def discard(driver: Any) -> None:
     """Stop a client in its own way; where that fails or takes long, end its tasks and drop its connections."""
     stop = driver.stop if hasattr(driver, "stop") else driver.close

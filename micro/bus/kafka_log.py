@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
@@ -11,8 +10,7 @@ from aiokafka.errors import NoError, NotLeaderForPartitionError, OffsetOutOfRang
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import MemoryRecords
 
-from micro.bus.kafka_client import ANSWER_IN, Client, discard
-from micro.bus.kafka_errors import DRIVER_ERRORS, translate
+from micro.bus.kafka_client import Client, start
 from micro.bus.kafka_records import theirs, to_records
 from micro.bus.ports import Bounds
 
@@ -77,13 +75,7 @@ class LogReader:
 
     async def _start(self) -> Any:
         consumer = AIOKafkaConsumer(**self._address.options(), group_id=None, enable_auto_commit=False)
-        try:
-            async with asyncio.timeout(ANSWER_IN):
-                await consumer.start()
-        except DRIVER_ERRORS as error:
-            await discard(consumer)
-            raise translate(error, self._address.brokers) from error
-        return consumer
+        return await start(consumer, self._address.brokers)
 
     async def _fetch(self, client: Any, partition: Partition, offset: int, limit: int) -> list[Record]:
         await client.add_topic(partition.topic)

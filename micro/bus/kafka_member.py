@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 
-from micro.bus.kafka_client import ANSWER_IN, discard, has_died, is_stuck
+from micro.bus.kafka_client import ANSWER_IN, discard, has_died, is_stuck, start
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.bus.kafka_records import ours, theirs, to_records
 from micro.errors import BusUnavailable
@@ -158,10 +158,4 @@ class Member:
             session_timeout_ms=_SESSION_MS,
             max_poll_interval_ms=_POLL_MS,
         )
-        try:
-            async with asyncio.timeout(JOIN_IN):
-                await consumer.start()
-        except DRIVER_ERRORS as error:
-            await discard(consumer)
-            raise translate(error, self._address.brokers) from error
-        return consumer
+        return await start(consumer, self._address.brokers, within=JOIN_IN)

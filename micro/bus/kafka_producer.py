@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 
 from micro.bus.kafka_batches import Batches
-from micro.bus.kafka_client import ANSWER_IN, STOP_IN, hang_up, has_died
+from micro.bus.kafka_client import STOP_IN, hang_up, has_died, start
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.errors import PublishFailed
 
@@ -83,13 +83,7 @@ class Producer:
             max_request_size=MAX_REQUEST,
             max_batch_size=MAX_BATCH,
         )
-        try:
-            async with asyncio.timeout(ANSWER_IN):
-                await producer.start()
-        except DRIVER_ERRORS as error:
-            await _abandon(producer)
-            raise translate(error, self._address.brokers) from error
-        return producer
+        return await start(producer, self._address.brokers, drop=_abandon)
 
     async def _discard(self, producer: Any) -> None:
         """Stop a producer before anything of it can be sent again: its batches are somebody else's now."""

@@ -18,9 +18,8 @@ from aiokafka.errors import (
 )
 
 from micro.backend import Checkup
-from micro.bus.kafka_client import ANSWER_IN, Client, discard
-from micro.bus.kafka_errors import DRIVER_ERRORS, translate
-from micro.errors import ConfigurationError
+from micro.bus.kafka_client import Client, start
+from micro.errors import BusUnavailable, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,18 +51,16 @@ class Topics:
     async def _start(self) -> Any:
         admin = AIOKafkaAdminClient(**self._address.options())
         try:
-            async with asyncio.timeout(ANSWER_IN):
-                await admin.start()
-        except DRIVER_ERRORS as error:
-            await discard(admin)
-            if isinstance(error, KafkaConnectionError) and await _listens(self._address):
+            await start(admin, self._address.brokers)
+        except BusUnavailable as error:
+            if isinstance(error.__cause__, KafkaConnectionError) and await _listens(self._address):
                 # Why a broker refuses us, the driver says in its log only.
                 raise ConfigurationError(
                     f"kafka {self._address.brokers}: a broker listens and refuses the connection; "
                     f"check user, password and security={self._address.security}",
                     key="bus",
-                ) from error
-            raise translate(error, self._address.brokers) from error
+                ) from error.__cause__
+            raise
         self._brokers = len(admin._client.cluster.brokers())  # noqa: SLF001 # asked for at the start, and not given out otherwise
         return admin
 
