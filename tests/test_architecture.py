@@ -310,3 +310,9 @@ def test_every_public_name_is_documented():
             if ast.get_docstring(node) is None and not (spoken_for and isinstance(parent, ast.ClassDef)):
                 silent.append(f"{module.file}:{name}")
     assert silent == []
+
+
+@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.lock")), ids=lambda lock: lock.name)
+def test_a_lock_file_names_no_address_and_no_path(lock):
+    """They pin by hash; where the packages come from, and where the file was made, is nobody's business."""
+    assert re.findall(r"://|(?<!\S)/\S+", lock.read_text()) == []
