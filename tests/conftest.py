@@ -8,8 +8,10 @@ import os
 import select
 import signal
 import ssl
+import sys
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import settings
 
 from micro.clock import SystemClock
 
+sys.path.append(str(Path(__file__).with_name("shared")))  # what tests everywhere import
 logger = logging.getLogger("tests.servers")
 _numbers = count(1)
 

@@ -9,6 +9,7 @@ from itertools import count
 
 import asyncpg
 import pytest
+from serving import StreamServer
 
 from micro.bus.kafka import KafkaBus
 from micro.cache.redis import RedisCache
@@ -214,15 +215,12 @@ async def scripted(serve):
 
     async def served(reader, writer):
         try:
-            await serve(reader, writer, server.sockets[0].getsockname()[1])
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+            await serve(reader, writer, server.port)
         finally:
             writer.close()
 
-    server = await asyncio.start_server(served, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with StreamServer(served) as server:
+        yield server.port
 
 
 async def old_postgres(reader, writer, port):

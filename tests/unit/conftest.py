@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
+from serving import StreamServer
 
 from micro.clock import SystemClock
 from micro.store.postgres import PostgresStore
@@ -37,10 +38,8 @@ async def _listening(answer=NO_CONTENT, *, tls=None, endless=b"", hold=None):
     It answers once the event `hold` is set, and after `answer` writes `endless` over and over.
     """
     listener = Listener(0)
-    serving = []
 
     async def serve(reader, writer):
-        serving.append(asyncio.current_task())
         listener.connections += 1
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -58,22 +57,18 @@ async def _listening(answer=NO_CONTENT, *, tls=None, endless=b"", hold=None):
                 await writer.drain()
             if not answer:
                 await reader.read()
-        except (OSError, asyncio.IncompleteReadError):
-            return
         finally:
             writer.close()
 
     if tls:
         tls.sni_callback = lambda _socket, name, _context: listener.names.append(name)
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    listener.port = server.sockets[0].getsockname()[1]
+    server = StreamServer(serve)
+    await server.open(ssl=tls)
+    listener.port = server.port
     try:
         yield listener
     finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        await server.close()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # what the stacks import lies there, too
+TESTS = Path(__file__).parents[2]
+sys.path[:0] = [str(TESTS / "system"), str(TESTS / "shared")]  # the stacks import what lies in the first, too
 
 from faults.every import LONG
 from faults.scenario import run, violations

@@ -8,6 +8,8 @@ import socket
 import struct
 import threading
 
+from serving import StreamServer
+
 from micro.clock import SystemClock
 from micro.infra.server import LOOPBACK
 
@@ -29,10 +31,11 @@ class Proxy:
         self._flows = asyncio.Event()
         self._flows.set()
         self._links = set()
+        self._server = StreamServer(self._serve)
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
         self._thread.start()
-        self._server = self._do(asyncio.start_server(self._serve, LOOPBACK, 0))
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._do(self._server.open())
+        self.port = self._server.port
 
     def cut(self):
         """From now on nothing arrives, in neither direction, and nobody is told."""
@@ -46,7 +49,7 @@ class Proxy:
         """Every connection there is ends with a reset on both sides."""
 
         async def reset():
-            for writer in tuple(self._links):
+            for writer in self._links:
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
                 writer.transport.abort()
 
@@ -54,17 +57,7 @@ class Proxy:
 
     def close(self):
         """Leave nothing."""
-
-        async def close():
-            self._server.close()
-            for writer in tuple(self._links):
-                writer.transport.abort()
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        self._do(close())
+        self._do(self._server.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -73,15 +66,20 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _serve(self, reader, writer):
-        self._links.add(writer)
-        with contextlib.suppress(OSError):
+        with self._linked(writer):
             await self._flows.wait()
             theirs, ours = await asyncio.open_connection(LOOPBACK, self.target)
-            self._links.add(ours)
-            await asyncio.gather(self._carry(reader, ours), self._carry(theirs, writer))
-            self._links.discard(ours)
-        self._links.discard(writer)
-        writer.transport.abort()
+            with self._linked(ours):
+                await asyncio.gather(self._carry(reader, ours), self._carry(theirs, writer))
+
+    @contextlib.contextmanager
+    def _linked(self, writer):
+        self._links.add(writer)
+        try:
+            yield
+        finally:
+            self._links.discard(writer)
+            writer.transport.abort()
 
     async def _carry(self, reader, writer):
         try:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from serving import StreamServer
 
 from micro.clock import SystemClock
 from micro.errors import ConfigurationError
@@ -35,28 +36,22 @@ class Server:
         self.asked: list[str] = []
         self.news = asyncio.Event()
         self.url = ""
-        self._tasks: set[Any] = set()
+        self._server = StreamServer(self._serve)
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        await self._server.open()
+        self.url = f"http://127.0.0.1:{self._server.port}"
 
     async def close(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.current_task())
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self.asked.append(head.partition(b" HTTP")[0].decode())
                 self.news.set()
                 if self.status is not None:
                     writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: 0\r\n\r\n".encode())
-        except (OSError, asyncio.IncompleteReadError):
-            return
         finally:
             writer.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 
 import pytest
+from serving import StreamServer
 
 from micro.errors import CallError
 from micro.security import outbound
@@ -90,10 +91,9 @@ async def test_an_answer_that_breaks_off_is_an_error(listening, cut):
         writer.write(cut)
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    async with server:
+    async with StreamServer(hang_up) as server:
         with pytest.raises(CallError, match="gave no answer"):
-            await fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            await fetch(f"http://127.0.0.1:{server.port}/")
 
 
 async def test_nobody_who_listens_is_an_error():

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import get_default_algorithms
+from serving import StreamServer
 
 from micro.errors import CallError, ConfigurationError, TokenError
 from micro.security.issuers import COOL_DOWN, MAX_AGE
@@ -66,12 +67,9 @@ class Server:
 async def server():
     server = Server()
     server.publish(*(published(name) for name in PRIVATE))
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/keys"
-    yield server
-    server.hold.set()
-    listening.close()
-    await listening.wait_closed()
+    async with StreamServer(server.serve) as listening:
+        server.url = f"http://127.0.0.1:{listening.port}/keys"
+        yield server
 
 
 @pytest.fixture

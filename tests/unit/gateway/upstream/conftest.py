@@ -9,6 +9,7 @@ import struct
 from dataclasses import replace
 
 import pytest
+from serving import StreamServer
 
 from micro.gateway.deadlines import Wheel
 from micro.gateway.exchange import Exchange
@@ -19,8 +20,6 @@ from micro.testing import FakeClock
 
 DEADLINE = 10.0
 """Seconds after which a test that waits has failed."""
-_TURNS = 5
-"""Of the event loop, after which a connection that was accepted has come to the one who serves it."""
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
 
@@ -80,18 +79,13 @@ class Peer:
         self.writer.transport.abort()
 
 
-class Origin:
+class Origin(StreamServer):
     """An instance. The test takes its connections one by one and plays its part by hand."""
 
     def __init__(self) -> None:
+        super().__init__(self._take)
         self.peers: list[Peer] = []
         self._coming: asyncio.Queue[Peer] = asyncio.Queue()
-        self._server: asyncio.Server | None = None
-        self.port = 0
-
-    async def open(self, *, ssl=None) -> None:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port, ssl=ssl)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -117,17 +111,6 @@ class Origin:
         request = await peer.request()
         await peer.send(data)
         return peer, request
-
-    async def close(self) -> None:
-        """Idempotent."""
-        self._server.close()
-        for _ in range(_TURNS):  # or who was accepted a moment ago would be left open
-            turn = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(turn.set_result, None)
-            await turn
-        for peer in self.peers:
-            peer.writer.transport.abort()
-        await self._server.wait_closed()
 
 
 class Client:

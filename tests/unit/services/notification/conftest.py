@@ -8,6 +8,7 @@ from email.policy import default
 from types import SimpleNamespace
 
 import pytest
+import serving
 from aiosmtpd.smtp import SMTP
 
 from micro.services.notification.service import service
@@ -113,7 +114,7 @@ async def smtp():
 
     yield start
     for server in servers:
-        server.close()
+        await serving.close(server)
 
 
 @pytest.fixture
