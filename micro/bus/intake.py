@@ -89,7 +89,7 @@ class Intake:
             blocked = await subscriber.parked.blocked(work.raw, [delivery.place for delivery in batch])
             until = subscriber.clock.monotonic() + SPAN
             for delivery in batch:
-                if done and not self._again and subscriber.clock.monotonic() > until:
+                if done and fresh and not self._again and subscriber.clock.monotonic() > until:
                     await subscriber.inbox.forget(work.raw, sorted(fresh))  # they are claimed by the next
                     break
                 done += 1

@@ -12,8 +12,9 @@ from micro.errors import BusUnavailable, ConfigurationError, EventTooLarge
 if TYPE_CHECKING:
     from micro.errors import MicroError
 
-DRIVER_ERRORS = (errors.KafkaError, OSError, RuntimeError)
-"""Everything that the driver raises, `TimeoutError` (an `OSError`) among it. `RuntimeError` is uvloop's for a write on a connection that was just closed."""
+DRIVER_ERRORS = (errors.KafkaError, OSError, RuntimeError, UnicodeDecodeError)
+"""Everything that the driver raises, `TimeoutError` (an `OSError`) among it. `RuntimeError` is uvloop's for a write on a
+connection that was just closed, `UnicodeDecodeError` for a record whose header has a name that is no text."""
 
 _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
     (errors.MessageSizeTooLargeError, EventTooLarge, "the record is larger than the topic takes"),
@@ -47,6 +48,7 @@ _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
     (OSError, BusUnavailable, "no broker answers"),
     (errors.KafkaError, BusUnavailable, ""),
     (RuntimeError, BusUnavailable, "the connection broke"),
+    (UnicodeDecodeError, BusUnavailable, "a record can't be read, the name of a header is not UTF-8"),
 )
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, CorruptRecordException, IllegalStateError
 
 from micro.bus.kafka_client import ANSWER_IN, discard, has_died, is_stuck, start
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
@@ -28,9 +28,12 @@ SILENT = 15.0
 JOIN_IN = 60.0
 """Seconds to become a member: the group may have to wait for one that is gone until its session ends."""
 _SESSION_MS = 10_000
+_HEARTBEAT_MS = 1_000
 _POLL_MS = 24 * 3600 * 1000
 """Where nothing can be taken in for a while, this member stays: leaving would stop the others, and help nobody."""
 _COMMITS = 3
+_UNREADABLE = (CorruptRecordException, UnicodeDecodeError)
+"""With these, the driver loses what it had just taken out of other partitions, and would go on behind it."""
 
 
 class SharedOut(Exception):
@@ -104,6 +107,9 @@ class Member:
         self._closed = True
         if self._left is not None:
             self._left(self)
+        if self._consumer is not None:
+            # Or the driver keeps a static member's place: the partitions would wait for nobody until the session ends.
+            self._consumer._coordinator._group_instance_id = None  # noqa: SLF001 # it has no public way
         await self._drop()
 
     @asynccontextmanager
@@ -117,7 +123,7 @@ class Member:
         except ConsumerStoppedError:
             return  # by `close`
         except DRIVER_ERRORS as error:
-            if is_stuck(error):
+            if is_stuck(error) or isinstance(error, _UNREADABLE):
                 await self._drop()
             raise translate(error, self._address.brokers) from error
 
@@ -156,6 +162,7 @@ class Member:
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=MAX_RECORD,
             session_timeout_ms=_SESSION_MS,
+            heartbeat_interval_ms=_HEARTBEAT_MS,
             max_poll_interval_ms=_POLL_MS,
         )
         return await start(consumer, self._address.brokers, within=JOIN_IN)

@@ -54,6 +54,8 @@ _COUNT = (
     "select count(*), coalesce(sum(case when next_attempt_at is null and attempts > 0 then 1 else 0 end), 0) "
     "from micro_parked where subscriber = ?"
 )
+_FUTURE = 60.0
+"""Seconds by which the clocks of two processes may differ."""
 _NEXT_DUE = "select min(next_attempt_at) from micro_parked where subscriber = ?"
 
 
@@ -64,10 +66,12 @@ class ParkedTable:
     and so waits for whoever does the same in another transaction.
     """
 
-    def __init__(self, subscriber: str, *, store: Store, clock: Clock) -> None:
+    def __init__(self, subscriber: str, *, store: Store, clock: Clock, longest: float) -> None:
+        """`longest` is the longest wait between two attempts, in seconds."""
         self._subscriber = subscriber
         self._store = store
         self._clock = clock
+        self._longest = longest
 
     async def blocked(self, tx: Transaction, places: Iterable[Place]) -> set[Place]:
         """Which of `places` have events parked."""
@@ -167,9 +171,16 @@ class ParkedTable:
         return changed > 0
 
     async def due(self, limit: int) -> list[Parked]:
-        """Heads of keys whose next attempt is due, the longest due first."""
+        """Heads of keys whose next attempt is due, the longest due first.
+
+        Due is, too, what is to wait for longer than anything: the clock was ahead when that was written.
+        """
+        now = self._clock.now().timestamp()
         return await self.select(
-            "next_attempt_at <= ? order by next_attempt_at", self._clock.now().timestamp(), limit=limit
+            "(next_attempt_at <= ? or next_attempt_at > ?) order by next_attempt_at",
+            now,
+            now + self._longest + _FUTURE,
+            limit=limit,
         )
 
     async def next_due(self) -> float | None:

@@ -59,7 +59,8 @@ class Subscriber:
         self.clock = clock
         self.log = logging.getLogger(f"micro.service.{name}")
         self.inbox = Inbox(name, clock=clock)
-        self.parked = ParkedTable(name, store=store, clock=clock)
+        waits = (Retry(), *(handler.retry for handler in handlers))
+        self.parked = ParkedTable(name, store=store, clock=clock, longest=max(each.cap for each in waits))
         self._outbox = outbox
         self._time_limit = time_limit
         self._handlers = {(handler.topic, handler.type): handler for handler in handlers}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from micro.errors import MicroError, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 AT_ONCE = 6
 STEPS = 10
@@ -42,7 +44,7 @@ class Jar(NamedTuple):
         """Whether the cache has it, whole and unchanged."""
         try:
             content = (cache / self.path).read_bytes()
-        except FileNotFoundError:
+        except OSError:
             return False
         return len(content) == self.size and hashlib.sha256(content).hexdigest() == self.sha256
 
@@ -58,30 +60,54 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "micro" / "jars"
 
 
-def fetch(jars: Iterable[Jar], cache: Path, tell: Callable[[str], None]) -> list[Path]:
-    """The paths of `jars`, those that are missing downloaded. Blocks.
+def fetch(
+    jars: Iterable[Jar], cache: Path, tell: Callable[[str], None], *, stop: Event | None = None
+) -> list[Path]:
+    """The paths of `jars`, those that are missing downloaded. Blocks; once `stop` is set, no longer than for a few bytes.
 
     `tell` is given the progress in bytes. Raises `DownloadFailed` and `MissingExtra`.
     """
     jars = list(jars)
     missing = [jar for jar in jars if not jar.is_in(cache)]
-    total, done = sum(jar.size for jar in missing), 0
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for jar in pool.map(lambda jar: _download(jar, cache), missing):
-            before, done = done, done + jar.size
-            if done * STEPS // total > before * STEPS // total:
-                tell(f"downloading Kafka: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+    if missing:
+        try:
+            _fill(cache, missing, tell, stop or Event())
+        except OSError as error:
+            raise DownloadFailed(f"Kafka can't be kept in {cache}: {error.strerror}") from error
     return [cache / jar.path for jar in jars]
 
 
-def _download(jar: Jar, cache: Path) -> Jar:
+def _fill(cache: Path, missing: Sequence[Jar], tell: Callable[[str], None], stop: Event) -> None:
+    total, done = sum(jar.size for jar in missing), 0
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="partial-", dir=cache) as fresh, ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for jar in pool.map(lambda jar: _download(jar, cache, Path(fresh), stop), missing):
+                before, done = done, done + jar.size
+                if done * STEPS // total > before * STEPS // total:
+                    tell(f"downloading Kafka: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        finally:
+            stop.set()  # after a failure, what is under way is in vain
+
+
+def _download(jar: Jar, cache: Path, fresh: Path, stop: Event) -> Jar:
     try:
-        from jgo.maven import MavenContext  # noqa: PLC0415 # loaded when first used, once per machine
+        from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 # loaded when first used, once per machine
     except ImportError as error:
         raise MissingExtra("micro infra", "infra") from error
-    fresh = cache / f"partial-{os.getpid()}"
+
+    def go_on(_count: int = 0) -> None:
+        if stop.is_set():
+            raise DownloadFailed(f"Kafka isn't downloaded: stopped at {jar.coordinate}")
+
+    @contextmanager
+    def watched(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
+        yield go_on
+
+    go_on()
     group, artifact, version = jar.coordinate.split(":")
-    context = MavenContext(repo_cache=fresh, timeout=TIMEOUT)
+    resolver = PythonResolver(progress_callback=watched)
+    context = MavenContext(resolver=resolver, repo_cache=fresh, timeout=TIMEOUT)
     target = cache / jar.path
     try:
         found = Path(context.project(group, artifact).at_version(version).artifact().resolve())
@@ -91,7 +117,6 @@ def _download(jar: Jar, cache: Path) -> Jar:
             "or an installed Kafka: set KAFKA_HOME"
         ) from error
     if not jar.is_in(fresh):
-        found.unlink()
         raise DownloadFailed(f"{jar.coordinate} is not the file that was pinned: its SHA-256 differs")
     target.parent.mkdir(parents=True, exist_ok=True)
     found.replace(target)

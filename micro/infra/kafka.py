@@ -6,6 +6,7 @@ import asyncio
 import os
 import struct
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, ClassVar
 
 from micro.infra.jars import cache_folder, fetch, pinned
@@ -59,7 +60,11 @@ class Kafka(Server):
     async def prepare(self, record: Record, tell: Callable[[str], None]) -> None:
         """See `Server.prepare`. Downloads the jars the first time on a machine."""
         if self._home is None:
-            await asyncio.to_thread(fetch, pinned(), cache_folder(os.environ), tell)
+            stop = Event()
+            try:
+                await asyncio.to_thread(fetch, pinned(), cache_folder(os.environ), tell, stop=stop)
+            finally:
+                stop.set()  # a thread doesn't end when nobody waits for it any more
         port, controller = record.ports
         text = _CONFIGURATION.format(
             host=LOOPBACK,

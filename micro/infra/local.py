@@ -205,4 +205,4 @@ def _known(name: str) -> type[Server]:
     for kind in KINDS:
         if kind.name == name:
             return kind
-    raise NotFound(f"no server '{name}'{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")
+    raise NotFound(f"no server '{name}'{did_you_mean(name, NAMES)}")

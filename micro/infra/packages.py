@@ -16,9 +16,9 @@ def folder_of(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def program(folder: Path, pattern: str) -> str:
-    """The one program in `folder` that `pattern` finds. Raises `ConfigurationError`."""
+def program(folder: Path, pattern: str, *, missing: str = "for this machine's system and processor") -> str:
+    """The one program in `folder` that `pattern` finds. Raises `ConfigurationError`, which ends with `missing`."""
     found = next((path for path in sorted(folder.glob(pattern)) if path.is_file()), None)
     if found is None:
-        raise ConfigurationError(f"no {pattern} for this machine's system and processor", file=folder)
+        raise ConfigurationError(f"no {Path(pattern).name} {missing}", file=folder)
     return str(found)

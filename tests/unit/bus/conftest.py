@@ -21,7 +21,7 @@ from micro.store.migrate import load_migrations, migrate
 from micro.testing import FakeClock
 from micro.testing.faults import FaultyBus, FaultyJournal, FaultyStore
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class OrderPlaced(Event, topic="order.events", version=1):

@@ -39,7 +39,7 @@ async def test_a_pause_ends_early_when_there_is_a_reason(clock):
     pause = asyncio.create_task(Backoff(clock, base=1000.0, cap=1000.0).pause(unless=reason))
     await clock.until_sleeping()
     reason.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await pause
 
 

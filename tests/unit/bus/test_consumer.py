@@ -64,7 +64,7 @@ async def positions(bus):
 
 
 async def stop(consumer):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await consumer.stop()
         await consumer.task
 
@@ -210,7 +210,7 @@ async def test_stopping_finishes_the_batch_in_hand_and_nothing_more(consumer_of,
     stopping = asyncio.create_task(consumer.stop())
     await until(consumer._stopping.is_set)
     go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await stopping
     assert handled == [0]
     assert await positions(bus) == {records[0].partition: 1}
@@ -351,7 +351,7 @@ async def test_a_failure_that_it_cannot_mend_ends_it_loudly_and_leaves_the_group
         await tx.script("drop table micro_inbox")
     consumer = consumer_of()
     await publish("a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(ExceptionGroup) as caught:
             await consumer.task
     assert caught.group_contains(StoreError)

@@ -21,6 +21,7 @@ from micro.errors import BusUnavailable, ConfigurationError, EventTooLarge
         (TimeoutError(), BusUnavailable, "did not answer in time"),
         (RuntimeError("unable to perform operation"), BusUnavailable, "the connection broke: unable"),
         (ConnectionResetError("reset"), BusUnavailable, "no broker answers: reset"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), BusUnavailable, "a header is not UTF-8"),
     ],
 )
 def test_each_has_a_meaning_and_names_the_brokers(error, kind, sentence):

@@ -100,6 +100,18 @@ async def test_an_event_is_tried_again_when_it_is_due_and_not_before(desk, clock
     assert await desk.blocked() == {}
 
 
+async def test_one_that_was_parked_while_the_clock_was_ahead_does_not_wait_for_that_time(desk, clock):
+    """Nor do those behind it: a machine that starts with a wrong date would hold up the key for years."""
+    desk.bad = {0}
+    clock.jump(365 * 86_400)
+    await desk.take("a", "a")
+    clock.jump(-365 * 86_400)
+    desk.bad = set()
+    assert await desk.parking.retry_due() == 2
+    assert await desk.applied() == [0, 1]
+    assert await desk.blocked() == {}
+
+
 async def test_one_that_always_meets_an_unavailable_database_does_not_hold_up_the_others_for_ever(
     desk, clock, until
 ):

@@ -13,7 +13,7 @@ SCRIPT = [sys.executable, "-I", launch.__file__]
 
 
 def run(*arguments):
-    return subprocess.run([*SCRIPT, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run([*SCRIPT, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_without_a_lock_it_becomes_the_command():

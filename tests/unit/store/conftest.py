@@ -36,7 +36,7 @@ class Gate:
     def wait(self, *_):
         """Called on the thread."""
         self._reached.set()
-        assert self._open.wait(20)
+        assert self._open.wait(60)
         return 0
 
     async def reached(self):

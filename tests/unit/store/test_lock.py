@@ -69,7 +69,7 @@ def test_the_owner_is_named_and_kill_9_frees_the_file(guarded):
         with pytest.raises(StoreUnavailable, match=f"in use by process {holder.pid}"):
             FileLock(guarded).acquire()
         holder.send_signal(signal.SIGKILL)
-        holder.wait(10)
+        holder.wait(60)
         lock = FileLock(guarded)
         lock.acquire()
         lock.release()
@@ -86,7 +86,7 @@ def test_a_program_that_the_holder_starts_does_not_inherit_the_lock(guarded):
         again.acquire()
         again.release()
         child.stdin.close()
-        child.wait(10)
+        child.wait(60)
 
 
 def test_an_owner_that_has_not_signed_yet_is_just_another_process(guarded):

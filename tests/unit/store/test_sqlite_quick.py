@@ -103,7 +103,7 @@ async def test_reading_in_a_loop_lets_others_run(reader):
     """Whoever waits for a row by reading again and again does not keep its writer from writing."""
     written = asyncio.Event()
     asyncio.get_running_loop().call_soon(written.set)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not written.is_set():
             await reader.fetch("select 1", ())
     assert written.is_set()

@@ -22,7 +22,7 @@ async def upkeep(harness):
     """The service's background worker, at work."""
     (worker,) = harness.service.backgrounds
     task = asyncio.create_task(worker(harness.micro))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await harness.clock.until_sleeping()
     yield task
     task.cancel()
@@ -31,7 +31,7 @@ async def upkeep(harness):
 
 async def a_round(harness):
     """One whole round of the upkeep, begun and ended at the present time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await harness.clock.until_sleeping()
         await harness.clock.advance(UPKEEP_SECONDS)
         await harness.clock.until_sleeping()
