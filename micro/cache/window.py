@@ -37,13 +37,16 @@ class SlidingWindow:
     first. So flooding it with new keys costs as many requests as there are keys before a busy key is forgotten.
     """
 
-    __slots__ = ("_held", "_logs", "_max_hits", "_max_keys", "_monotonic")
+    __slots__ = ("_held", "_latest", "_logs", "_max_hits", "_max_keys", "_monotonic")
 
     def __init__(self, *, clock: Clock, max_keys: int = 10_000, max_hits: int = 1_000_000) -> None:
         self._monotonic = clock.monotonic
         self._max_keys = max_keys
         self._max_hits = max_hits
         self._logs: OrderedDict[str, _Log] = OrderedDict()
+        """The key that was hit last comes last."""
+        self._latest: str | None = None
+        """That key."""
         self._held = 0
 
     def hit(self, key: str, limit: int, period: float) -> Hit:
@@ -53,26 +56,26 @@ class SlidingWindow:
         log = self._logs.get(key)
         if log is None:
             log = self._logs[key] = _Log()
+            self._latest = key
             if len(self._logs) > self._max_keys:
                 self._make_room()
-        else:
+        elif key is not self._latest:
             self._logs.move_to_end(key)
+            self._latest = key
         hits = log.hits
-        held = len(hits)
         left = now - period
         while hits and hits[0] <= left:
             hits.popleft()
-        counting = len(hits)
-        if counting >= limit:
-            self._held += counting - held
+            self._held -= 1
+        remaining = limit - len(hits)
+        if remaining <= 0:
             return Hit(False, 0, _until_free(hits, limit, period, now))
         hits.append(now)
-        counting += 1
         log.idle_at = now + period
-        self._held += counting - held
+        self._held += 1
         if self._held > self._max_hits:
             self._make_room()
-        return Hit(True, limit - counting, period)
+        return Hit(True, remaining - 1, period)
 
     def hit_all(self, quotas: Sequence[Quota]) -> list[Hit]:
         """See `micro.cache.ports.Window.hit_all`. Nothing else runs in between, so it is one step."""
@@ -97,6 +100,7 @@ class SlidingWindow:
         if log is None:
             log = self._logs[key] = _Log()
         self._logs.move_to_end(key)
+        self._latest = key
         while log.hits and log.hits[0] <= left:
             log.hits.popleft()
             self._held -= 1
@@ -105,6 +109,7 @@ class SlidingWindow:
     def clear(self) -> None:
         """Forget every key."""
         self._logs.clear()
+        self._latest = None
         self._held = 0
 
     def _make_room(self, latest: int = 1) -> None:

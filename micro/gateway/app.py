@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from micro.gateway.deadlines import Wheel
 from micro.gateway.entropy import Ids
-from micro.gateway.exchange import Answer
+from micro.gateway.exchange import Exchange
 from micro.gateway.http import TELLS_OF_LEAVING, HttpFlow, TellingHttpFlow
 from micro.gateway.parts import Parts
+from micro.gateway.paths import encoded
 from micro.gateway.plan import Plan
 from micro.gateway.policies.cors import CrossOrigin
 from micro.gateway.policies.shedding import InHand
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from micro.cache.ports import Window
     from micro.clock import Clock
-    from micro.gateway.exchange import Exchange
-    from micro.gateway.flow import Flow
     from micro.gateway.headers import Pair
     from micro.gateway.pipeline import Verdict
     from micro.gateway.transit import Transit
@@ -91,9 +90,9 @@ class Gateway:
             flow = (
                 HttpFlow if scope["asgi"].get("spec_version", "2.0") < TELLS_OF_LEAVING else TellingHttpFlow
             )
-            await flow(self.plan, scope, receive, send).run()
+            await flow(self.plan, _asked(scope, self.clock), receive, send).run()
         elif kind == "websocket":
-            await WebSocketFlow(self.plan, scope, receive, send).run()
+            await WebSocketFlow(self.plan, _asked(scope, self.clock), receive, send).run()
         else:
             await answer_lifespan(scope, receive, send)
 
@@ -107,10 +106,8 @@ class Gateway:
             if exchange.over:  # a handshake whose client has closed at once
                 return
             kind = HttpFlow if scope["type"] == "http" else WebSocketFlow
-            flow = kind(exchange.plan, scope, receive, send)
-            flow.adopt(exchange)
-            decided = verdict is None or isinstance(verdict, Answer)
-            await flow.run(verdict if decided else _adopted(flow, exchange, verdict))  # type: ignore[arg-type] # as told
+            exchange.scope = scope
+            await kind(exchange.plan, exchange, receive, send).run(verdict)
 
         return app
 
@@ -150,9 +147,16 @@ class Gateway:
         await self._parts.wheel.close()
 
 
-async def _adopted(flow: Flow, exchange: Exchange, verdict: Awaitable[Answer | None]) -> Answer | None:
-    """What a policy says that has to wait; what it has found out meanwhile, it has written to `exchange`."""
-    try:
-        return await verdict
-    finally:
-        flow.adopt(exchange)
+def _asked(scope: dict[str, Any], clock: Clock) -> Exchange:
+    """The exchange that begins with an ASGI scope."""
+    path = scope.get("raw_path")
+    if not path:
+        path = encoded(scope["path"]) if path is None else b"/"
+    exchange = Exchange(scope.get("method", "GET"), path, scope["headers"])
+    exchange.started = clock.monotonic()
+    exchange.scope = scope
+    exchange.query = scope["query_string"]
+    exchange.version = scope["http_version"]
+    exchange.scheme = scope["scheme"]
+    exchange.peer = scope.get("client")
+    return exchange

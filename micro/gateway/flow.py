@@ -6,10 +6,9 @@ import logging
 from asyncio import CancelledError, current_task
 from typing import TYPE_CHECKING, Any
 
-from micro.gateway.exchange import Answer, Exchange
+from micro.gateway.exchange import Answer
 from micro.gateway.guard import settled, undecided
 from micro.gateway.headers import is_event_stream
-from micro.gateway.paths import encoded
 from micro.gateway.refusals import BAD_REQUEST, INTERNAL, fail, refuse, refuse_by
 from micro.gateway.upstream.ports import UpstreamError
 from micro.web.problems import to_problem
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from micro.gateway.deadlines import Slot
+    from micro.gateway.exchange import Exchange
     from micro.gateway.pipeline import Pipeline, Verdict
     from micro.gateway.plan import Plan
     from micro.gateway.upstream.ports import Message, Receive, Send
@@ -39,8 +39,6 @@ NOTHING_SENT, BEGUN, COMPLETE = range(3)
 # Why the application's messages don't matter any more.
 CLIENT_GONE, CLIENT_SLOW, TIMED_OUT, TOO_LARGE, SPOILED = range(1, 6)
 
-_ADOPTED = tuple(name for name in Exchange.__slots__ if name != "scope")
-
 
 class Unasked:
     """The class of `UNASKED`, which stands for no verdict yet."""
@@ -49,7 +47,7 @@ class Unasked:
 UNASKED = Unasked()
 
 
-class Flow(Exchange):
+class Flow:
     """One exchange over ASGI, and the task in which it happens: the server's own. A subclass knows the messages.
 
     Deadlines are kept by the plan's wheel. A request that takes long gets one task more, which waits for the client to
@@ -69,19 +67,11 @@ class Flow(Exchange):
         "_task",
         "_waiting",
         "_whole",
+        "exchange",
     )
 
-    def __init__(self, plan: Plan, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        path = scope.get("raw_path")
-        if not path:
-            path = encoded(scope["path"]) if path is None else b"/"
-        super().__init__(scope.get("method", "GET"), path, scope["headers"])
-        self.started = plan.clock.monotonic()
-        self.scope = scope
-        self.query = scope["query_string"]
-        self.version = scope["http_version"]
-        self.scheme = scope["scheme"]
-        self.peer = scope.get("client")
+    def __init__(self, plan: Plan, exchange: Exchange, receive: Receive, send: Send) -> None:
+        self.exchange = exchange
         self._plan = plan
         self._receive = receive
         self._send = send
@@ -100,13 +90,6 @@ class Flow(Exchange):
         self._waiting = False
         """Whether the upstream waits for the client."""
 
-    def adopt(self, exchange: Exchange) -> None:
-        """Go on with an exchange that another adapter has admitted, by the same plan."""
-        for name in _ADOPTED:
-            value = getattr(exchange, name, UNASKED)
-            if value is not UNASKED:
-                setattr(self, name, value)
-
     async def run(self, verdict: Verdict | Unasked = UNASKED) -> None:
         """Answer. `verdict` is the plan's, where that was asked before.
 
@@ -120,7 +103,7 @@ class Flow(Exchange):
                 pipeline = self._begin()
                 failure = None
                 try:
-                    await pipeline.upstream.serve(self, self.receive, self.send)
+                    await pipeline.upstream.serve(self.exchange, self.receive, self.send)
                 except CancelledError:
                     if not self._cancelled:
                         raise
@@ -157,11 +140,12 @@ class Flow(Exchange):
 
     def due(self) -> None:
         """See `Timed.due`."""
-        pipeline, clock = self.pipeline, self._plan.clock
+        exchange, clock = self.exchange, self._plan.clock
+        pipeline = exchange.pipeline
         assert pipeline is not None  # it was there before the first deadline
         if not self._ending:
-            now, deadline = clock.monotonic(), self.started + (pipeline.timeout or NEVER)
-            if now >= deadline and self._progress == BEGUN and is_event_stream(self.fields):
+            now, deadline = clock.monotonic(), exchange.started + (pipeline.timeout or NEVER)
+            if now >= deadline and self._progress == BEGUN and is_event_stream(exchange.fields):
                 deadline = NEVER
             if now < deadline:
                 self.look()
@@ -176,9 +160,9 @@ class Flow(Exchange):
 
     def _admitted(self) -> Verdict:
         try:
-            return self._plan.admit(self)
+            return self._plan.admit(self.exchange)
         except Exception as error:  # noqa: BLE001 - whatever a policy raises has one answer
-            return refuse_by(self, to_problem(error), kind=INTERNAL)
+            return refuse_by(self.exchange, to_problem(error), kind=INTERNAL)
 
     async def _decided(self, verdict: Awaitable[Answer | None]) -> Answer | None:
         """What a policy says that has to wait, for which there is the time that the route gives the whole.
@@ -189,7 +173,7 @@ class Flow(Exchange):
         self._deciding = True
         answer = None
         try:
-            answer = await settled(verdict, self)
+            answer = await settled(verdict, self.exchange)
         except CancelledError:
             if not self._cancelled:
                 raise
@@ -199,15 +183,15 @@ class Flow(Exchange):
         self._take_back()
         if self._ending == CLIENT_GONE:
             raise ConnectionResetError("the client left")
-        return undecided(self) if self._ending else answer
+        return undecided(self.exchange) if self._ending else answer
 
     def _begin(self) -> Pipeline:
         """Keep the time of what has to be waited for."""
-        pipeline = self.pipeline
+        pipeline = self.exchange.pipeline
         assert pipeline is not None  # or the plan had refused it
         self._task = current_task()
         first = pipeline.timeout if 0 < pipeline.timeout < LOOK else LOOK
-        self._slot = self._plan.wheel.add(self, self.started + first)
+        self._slot = self._plan.wheel.add(self, self.exchange.started + first)
         return pipeline
 
     def _end(self) -> None:
@@ -216,8 +200,8 @@ class Flow(Exchange):
         if self._pending is not None:
             self._pending.cancel()
         if self._progress != COMPLETE:
-            self.status = self.status or LEFT
-            self._plan.recorder.record(self, self._plan.ends)
+            self.exchange.status = self.exchange.status or LEFT
+            self._plan.recorder.record(self.exchange, self._plan.ends)
 
     async def _outcome(self, pipeline: Pipeline, error: Exception | None) -> Answer | None:
         """The upstream is done, and not well: what there is to say in its place."""
@@ -233,17 +217,19 @@ class Flow(Exchange):
             await self._broken_off(pipeline, error)
             return None
         if self._ending == SPOILED:
-            return fail(self, INTERNAL)
+            return fail(self.exchange, INTERNAL)
         if self._ending == CLIENT_SLOW:
-            return refuse(self, 408, detail="The body did not arrive in time.")
+            return refuse(self.exchange, 408, detail="The body did not arrive in time.")
         if self._ending == TIMED_OUT:
-            return fail(self, "http_response_timeout")
+            return fail(self.exchange, "http_response_timeout")
         logger.error("%s gave no answer", pipeline.blamed, exc_info=error)
-        return fail(self, error.kind if isinstance(error, UpstreamError) else "connection_terminated")
+        return fail(
+            self.exchange, error.kind if isinstance(error, UpstreamError) else "connection_terminated"
+        )
 
     async def _broken_off(self, pipeline: Pipeline, error: Exception | None) -> None:
         """The answer began, and does not come to its end."""
-        self.error = INTERNAL if self._ending == SPOILED else "http_response_incomplete"
+        self.exchange.error = INTERNAL if self._ending == SPOILED else "http_response_incomplete"
         if self._ending == TIMED_OUT:
             logger.error("an answer of %s took longer than its route allows", pipeline.blamed)
         elif self._ending != SPOILED:
@@ -252,7 +238,8 @@ class Flow(Exchange):
 
     def _spoiled(self, error: Exception) -> UpstreamError:
         """A policy failed on the answer: nothing more of it is passed on. What to tell the application."""
-        service = self.pipeline.service if self.pipeline is not None else ""
+        pipeline = self.exchange.pipeline
+        service = pipeline.service if pipeline is not None else ""
         logger.error("a policy failed on an answer of %s", service, exc_info=error)
         self._ending = SPOILED
         self._give_grace()
@@ -277,7 +264,8 @@ class Flow(Exchange):
         if not self._ending and self._progress != COMPLETE:
             self._ending = CLIENT_GONE
             if problem is not None:
-                self.status, self.error = self.status or problem.status, BAD_REQUEST
+                self.exchange.status = self.exchange.status or problem.status
+                self.exchange.error = BAD_REQUEST
             if self._deciding:
                 self._cancel()
             else:
@@ -292,7 +280,7 @@ class Flow(Exchange):
         self._progress = COMPLETE
         if self._slot is not None:
             self._stop_timing()
-        self._plan.recorder.record(self, self._plan.ends)
+        self._plan.recorder.record(self.exchange, self._plan.ends)
 
     def _stop_timing(self) -> None:
         if self._slot is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from micro.gateway.flow import BEGUN, CLIENT_SLOW, COMPLETE, NOTHING_SENT, TIMED_OUT, TOO_LARGE, Flow
 from micro.gateway.guard import filtered, own_answer, released
@@ -15,7 +15,7 @@ from micro.web.server.turn import PROBLEM, BrokenOff
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from micro.gateway.exchange import Answer
+    from micro.gateway.exchange import Answer, Exchange
     from micro.gateway.pipeline import BodyFilter
     from micro.gateway.plan import Plan
     from micro.gateway.upstream.ports import Message, Receive, Send
@@ -55,8 +55,9 @@ class HttpFlow(Flow):
             self._lose_client(message.get(PROBLEM))
             return message
         self._whole = not message.get("more_body", False)
-        self.received += len(message.get("body", b""))
-        if self.received > self.body_limit:
+        exchange = self.exchange
+        exchange.received += len(message.get("body", b""))
+        if exchange.received > exchange.body_limit:
             return await self._overflow()
         return message
 
@@ -69,7 +70,8 @@ class HttpFlow(Flow):
             last = not message.get("more_body", False)
             if self._mute or self._filters:
                 message = self._changed(message, last=last)
-            self.sent = sent = self.sent + len(message.get("body", b""))
+            exchange = self.exchange
+            exchange.sent = sent = exchange.sent + len(message.get("body", b""))
             length = self._length
             if length != _UNKNOWN and (sent > length or (last and sent < length)):
                 raise UpstreamError("http_response_incomplete", "the body's length is not its Content-Length")
@@ -84,13 +86,14 @@ class HttpFlow(Flow):
 
     async def give(self, answer: Answer) -> None:
         """See `Flow.give`."""
-        body = own_answer(answer, self, self._plan)
-        fields = [pair for pair in self.fields if pair[0] != b"content-length"]
-        if self.status not in _WITHOUT_BODY:
+        exchange = self.exchange
+        body = own_answer(answer, exchange, self._plan)
+        fields = [pair for pair in exchange.fields if pair[0] != b"content-length"]
+        if exchange.status not in _WITHOUT_BODY:
             fields.append((b"content-length", b"%d" % len(body)))
-        body = b"" if self.method == "HEAD" else body
-        self.sent = len(body)
-        await self._send({"type": "http.response.start", "status": self.status, "headers": fields})
+        body = b"" if exchange.method == "HEAD" else body
+        exchange.sent = len(body)
+        await self._send({"type": "http.response.start", "status": exchange.status, "headers": fields})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
         self._complete()
 
@@ -103,7 +106,7 @@ class HttpFlow(Flow):
 
         Not where the client waits to be asked for the body (`Expect: 100-continue`).
         """
-        if self._pending is None and not self._waiting and b"expect" not in self.found:
+        if self._pending is None and not self._waiting and b"expect" not in self.exchange.found:
             self._pending = asyncio.ensure_future(self._receive())
             self._pending.add_done_callback(self._noticed)
 
@@ -122,7 +125,7 @@ class HttpFlow(Flow):
     async def _overflow(self) -> Message:
         self._ending = TOO_LARGE
         if self._progress == NOTHING_SENT:
-            await self.give(too_large(self))
+            await self.give(too_large(self.exchange))
         self._give_grace()
         return {"type": "http.disconnect"}
 
@@ -130,19 +133,20 @@ class HttpFlow(Flow):
         status = message["status"]
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise UpstreamError("http_protocol_error", f"{status!r} is no final status")
-        self.fields, length = returned(message.get("headers", ()))
+        exchange = self.exchange
+        exchange.fields, length = returned(message.get("headers", ()))
         self._length = _UNKNOWN if length is None else _declared(length)
-        self.status = status
-        self._mute = self.method == "HEAD" or status in _WITHOUT_BODY
+        exchange.status = status
+        self._mute = exchange.method == "HEAD" or status in _WITHOUT_BODY
         try:
-            self._filters = released(self, self._plan)
+            self._filters = released(exchange, self._plan)
         except Exception as error:
             raise self._spoiled(error) from error
         if self._mute or self._filters:
             self._length = _UNKNOWN
             if self._filters or status in _WITHOUT_BODY:
-                self.fields = [pair for pair in self.fields if pair[0] != b"content-length"]
-        return {"type": "http.response.start", "status": status, "headers": self.fields}
+                exchange.fields = [pair for pair in exchange.fields if pair[0] != b"content-length"]
+        return {"type": "http.response.start", "status": status, "headers": exchange.fields}
 
     def _changed(self, message: Message, *, last: bool) -> Message:
         body = b""
@@ -159,8 +163,8 @@ class TellingHttpFlow(HttpFlow):
 
     __slots__ = ("_raw_send",)
 
-    def __init__(self, plan: Plan, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        super().__init__(plan, scope, receive, self._guarded)
+    def __init__(self, plan: Plan, exchange: Exchange, receive: Receive, send: Send) -> None:
+        super().__init__(plan, exchange, receive, self._guarded)
         self._raw_send = send
 
     async def _guarded(self, message: Message) -> None:

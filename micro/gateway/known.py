@@ -8,14 +8,15 @@ found out again:
     ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
     a client's header block         `head.Fields`           its connection          parsing it
                                     `Known`                 its `extra`             telling what ends here, and by name
+                                    `Way`                   `Known.ways`, by route  policies `by_head`
                                     `request.Sent`          `Known.sent`, by pool   joining the lines for an instance
     a client's whole head           `head.Head`             its connection          reading the request line
-                                    `Way`                   its `way`               policies `by_head`, and the route
+                                    `Way` and form          its `way`               finding the route, besides
     the head of a whole answer      `answer.KnownAnswer`    its connection          parsing it
                                     `Rendered`              its `extra`             `steady` policies, and joining its lines
 
-Nothing is remembered beyond its connection, and each connection remembers one of each. A client's is forgotten after a
-second without a request, an instance's with it. What else than the bytes has a say is compared each time by identity, and
+Nothing is remembered beyond its connection, and each connection remembers one of each; of what goes by route or pool, 16.
+A client's is forgotten after a second without a request, an instance's with it. What else than the bytes has a say is compared each time by identity, and
 named with the class: the plan or pipeline above all, so a reload makes all of it void. Whatever is unusual (a trusted
 peer, a policy of somebody else's, a header that a policy has changed) takes the way that remembers nothing.
 """
@@ -39,12 +40,14 @@ _NAMING = frozenset({b"traceparent", b"tracestate", b"x-correlation-id", b"x-req
 """What a request may be called by."""
 _SPECIAL = frozenset({b"expect", b"tracestate", b"transfer-encoding", b"upgrade"})
 _PAIR = b": ".join
+_MOST = 16
+"""Routes for which a header is remembered."""
 
 
 class Known:
     """A header that our own parser has read: what `headers.read` makes of it."""
 
-    __slots__ = ("found", "kept", "nameless", "sent", "usual")
+    __slots__ = ("found", "kept", "nameless", "sent", "usual", "ways")
 
     def __init__(self, headers: Sequence[Pair]) -> None:
         self.found, self.kept = read(headers)
@@ -54,21 +57,32 @@ class Known:
         """Whether it has neither an id nor a trace."""
         self.sent: dict[Any, Any] = {}
         """What instances get of it, by their pools: see `request.usual_head`."""
+        self.ways: dict[Any, Way] = {}
+        """How requests with it went, by their pipelines: see `Plan.way`."""
+
+    def keep(self, way: Way) -> None:
+        """Remember it for other paths."""
+        if not way.pipeline.foreign:
+            if len(self.ways) >= _MOST:
+                self.ways.clear()
+            self.ways[way.pipeline] = way
 
 
 class Way:
-    """What the policies that read a request's head alone, and the routes, have found for one head without a body.
+    """What the policies that read a request's head alone have found, and where it went.
 
-    It serves under the same plan.
+    It serves under the same plan for the same head; and for the same header and method with another path that leads there
+    too, where no policy is a stranger's, and the path needs no second look (see `paths.PLAIN`): then what ours say of it
+    doesn't depend on the path.
     """
 
-    __slots__ = ("body_limit", "form", "pipeline", "plan", "via")
+    __slots__ = ("body_limit", "method", "pipeline", "plan", "via")
 
     def __init__(self, exchange: Exchange, pipeline: Pipeline, plan: Plan) -> None:
         """`exchange` has passed all of `plan`, and goes to an upstream that has a short path."""
         self.plan = plan
         self.pipeline = pipeline
-        self.form = exchange.form
+        self.method = exchange.method
         self.via = exchange.via
         self.body_limit = exchange.body_limit
 
@@ -80,11 +94,12 @@ class Rendered:
     It serves for the same pipeline, scheme and stamp.
     """
 
-    __slots__ = ("front", "pipeline", "scheme", "stamp", "tail")
+    __slots__ = ("adding", "front", "pipeline", "scheme", "stamp", "tail")
 
     def __init__(self, exchange: Exchange, pipeline: Pipeline, *, stamp: object, tail: bytes) -> None:
         """`exchange` has an answer that no policy has seen. `stamp` is what `tail` was made of."""
         self.pipeline, self.scheme, self.stamp = pipeline, exchange.scheme, stamp
+        self.adding = pipeline.adding or ()
         for hook in pipeline.steady:
             hook(exchange)
         self.front = render(exchange.status, exchange.fields[:-1], _PAIR(exchange.fields[-1]))

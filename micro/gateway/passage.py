@@ -54,10 +54,10 @@ class Passage(Exchange):
         "_filters",
         "_keep",
         "_left",
-        "_leg",
         "_mute",
         "_out",
         "_progress",
+        "leg",
         "plan",
     )
 
@@ -86,7 +86,8 @@ class Passage(Exchange):
         self.started = self.began = monotonic()
         self._connection = connection
         self.plan = plan
-        self._leg: Leg | None = None
+        self.leg: Leg | None = None
+        """See `Downstream.leg`."""
         self._deciding: Task[None] | None = None
         """Where policies have to wait before they know."""
         self._progress = NOTHING
@@ -128,8 +129,8 @@ class Passage(Exchange):
 
     def _refuse(self, answer: Answer) -> None:
         """Answer in the upstream's place."""
-        if self._leg is not None:
-            self._leg.cancel()
+        if self.leg is not None:
+            self.leg.cancel()
         self._stop_waiting()
         self.give(answer)
 
@@ -139,7 +140,7 @@ class Passage(Exchange):
         self._connection.abort()
 
     def _abandon(self) -> None:
-        leg = self._leg
+        leg = self.leg
         self._stop_waiting()
         self._finish()
         if leg is not None:
@@ -148,7 +149,7 @@ class Passage(Exchange):
     def _finish(self) -> None:
         """Whatever happened, leave nothing behind, and a record of it."""
         self._progress = OVER
-        self._leg = None
+        self.leg = None
         self.plan.recorder.record(self, self.plan.ends)
 
     def _stop_waiting(self) -> None:

@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote_to_bytes
 from micro.errors import MicroError
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-_PLAIN = _UNRESERVED.replace(b".", b"") + b"/:@!$&'()*+,;="
-"""Bytes that need no second look."""
+PLAIN = _UNRESERVED + b"/:@!$&'()*+,;="
+"""Bytes that need no second look: a path that begins with a slash and has no others is its own form, where no element of it
+begins with a dot."""
 
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f-\xff\\#?]")
 """Bytes that no path has on the wire; a backslash is a slash to some readers."""
@@ -39,7 +40,7 @@ def form_of(path: bytes) -> bytes:
     """
     if path[:1] != b"/":
         raise MalformedPath("The request target is not a path.")
-    if not path.translate(None, _PLAIN):
+    if not path.translate(None, PLAIN) and b"/." not in path:
         return path
     if _FORBIDDEN.search(path):
         raise MalformedPath("The path holds a character that has to be percent-encoded.")

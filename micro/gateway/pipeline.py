@@ -12,9 +12,10 @@ path and header, policies of the user's own; the upstream. Answers pass the poli
 
 A policy whose `on_request` reads nothing but the request's head may say so by an attribute `by_head`. It must write
 nothing into the exchange either (but for the ones here, whose writing `known.Way` repeats); a head that it has let pass once is
-not shown to it again. Likewise, of `on_response`: `steady` says that it makes the same of the same answer for the same
-policies and scheme, and asks for no filter; `adds` that it does nothing but append to the answer's fields, whatever is
-among them. The class itself has to say so; what a class that it stems from says doesn't count.
+not shown to it again. The gateway's own aren't shown the same header with another plain path of the same route either
+(`known.Way`). Likewise, of `on_response`: `steady` says that it makes the same of the same answer for the same policies
+and scheme, and asks for no filter; `adds` that it does nothing but append to the answer's fields, whatever is among
+them. The class itself has to say so; what a class that it stems from says doesn't count.
 """
 
 from __future__ import annotations

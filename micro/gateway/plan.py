@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from micro.errors import ConfigurationError
 from micro.gateway.compile import Compiler
 from micro.gateway.endpoints import PATHS, Endpoints
-from micro.gateway.paths import decoded
+from micro.gateway.paths import PLAIN, decoded
 from micro.gateway.pipeline import Pipeline, admit, methods
 from micro.gateway.reach import Reach
 from micro.gateway.refusals import refuse
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from micro.gateway.exchange import Answer, Exchange
+    from micro.gateway.known import Way
     from micro.gateway.parts import Parts
     from micro.gateway.pipeline import OnEnd, OnRequest, OnResponse, Verdict
     from micro.gateway.rules import Rule
@@ -97,6 +98,21 @@ class Plan:
                 return self.refuse(exchange, pipeline)
         exchange.pipeline = pipeline
         return admit(pipeline.requests, exchange)
+
+    def way(self, exchange: Exchange) -> Way | None:
+        """The way of a request before with the same header and method, where this one leads there, too."""
+        known, path = exchange.known, exchange.path
+        if (
+            known is None
+            or not known.ways
+            or path.translate(None, PLAIN)
+            or b"/." in path
+            or path in self.own
+            or (self._reads_query and b"&" in exchange.query)
+        ):
+            return None
+        way = known.ways.get(self.router.match(path, exchange))
+        return way if way is not None and way.method == exchange.method else None
 
     def is_ambiguous(self, form: bytes, exchange: Exchange) -> bool:
         """Whether another reader of the same request would take another route."""

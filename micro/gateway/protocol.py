@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from micro.web.server.head import Head
     from micro.web.server.port import Port
 
+_NO_WAY = (None, b"")
+
 
 class GatewayProtocol(HttpProtocol):
     """Admits requests itself. One whose upstream has no short path goes to the gateway's application, admitted as it is:
@@ -41,11 +43,20 @@ class GatewayProtocol(HttpProtocol):
             super().begin(head)
             return
         self.turn = transit = Transit(self, plan, head)
+        way = plan.way(transit)
+        if way is not None:
+            if again:
+                head.way = way, head.path
+            transit.follow(way, head.path)
+            return
         verdict = transit.admitted()
         pipeline = transit.pipeline
         direct = pipeline is not None and pipeline.direct is not None
-        if direct and pipeline is not None and again and verdict is None and head.method != "OPTIONS":
-            head.way = Way(transit, pipeline, plan)
+        if direct and pipeline is not None and verdict is None and head.method != "OPTIONS":
+            way = Way(transit, pipeline, plan)
+            if again:
+                head.way = way, transit.form
+            head.fields.extra.keep(way)
         if direct or isinstance(verdict, Answer):
             transit.go_on(verdict)
         else:
@@ -53,12 +64,13 @@ class GatewayProtocol(HttpProtocol):
 
     def repeat(self, head: Head) -> None:
         """See `HttpProtocol.repeat`."""
-        plan, way = self._gateway.plan, head.way
+        plan = self._gateway.plan
+        way, form = head.way or _NO_WAY
         if way is None or way.plan is not plan:
             self.begin(head, again=True)
             return
         self.turn = transit = Transit(self, plan, head)
-        transit.follow(way)
+        transit.follow(way, form)
 
     def arm(self, moment: float) -> None:
         """Look at the deadline of the request in hand at `moment`, which is earlier than `armed`.

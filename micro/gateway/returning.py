@@ -15,7 +15,6 @@ from micro.web.server.connection import HELD
 
 if TYPE_CHECKING:
     from micro.gateway.headers import Pair
-    from micro.gateway.pipeline import Pipeline
     from micro.gateway.upstream.answer import KnownAnswer
     from micro.gateway.upstream.ports import UpstreamError
 
@@ -40,14 +39,7 @@ class Returning(Passage):
     def head(self, status: int, fields: list[Pair], length: int | None, *, body: bytes | None = None) -> None:
         """See `Downstream.head`."""
         answer, pipeline = self.answer, self.pipeline
-        if (
-            body
-            and answer is not None
-            and pipeline is not None
-            and pipeline.adding is not None
-            and not self.trusted
-        ):
-            self._give_known(answer, pipeline, body)
+        if body and answer is not None and self._give_known(answer, body):
             return
         if status < 200:
             self._interim(status, fields)
@@ -170,30 +162,37 @@ class Returning(Passage):
         self._finish()
         connection.done(keep)
 
-    def _give_known(self, answer: KnownAnswer, pipeline: Pipeline, body: bytes) -> None:
-        """The same with a head that the instance has sent before: what is the same in ours is rendered once."""
-        connection, plan = self._connection, self.plan
-        stamp, rendered = connection.port.state.default_headers, answer.extra
-        self.status = answer.status
+    def _give_known(self, answer: KnownAnswer, body: bytes) -> bool:
+        """The same with a head that the instance has sent before: what is the same in ours is rendered once.
+
+        False where each head has to be made anew.
+        """
+        connection, pipeline, rendered = self._connection, self.pipeline, answer.extra
+        stamp = connection.port.state.default_headers
         if (
             rendered is None
             or rendered.pipeline is not pipeline
             or rendered.stamp is not stamp
             or rendered.scheme is not self.scheme
+            or self.trusted
         ):
-            self.fields = answer.fields.copy()
+            if pipeline is None or pipeline.adding is None or self.trusted:
+                return False
+            self.status, self.fields = answer.status, answer.fields.copy()
             rendered = answer.extra = Rendered(self, pipeline, stamp=stamp, tail=connection.port.tail())
+        self.status = answer.status
         self.fields = fields = []
-        for add in pipeline.adding or ():
+        for add in rendered.adding:
             add(self)
         keep = connection.keep_alive if connection.mode == HELD else connection.reusable()
         if not keep:
             fields.append(CLOSE_FIELD)
         connection.transport.write(b"\r\n".join([rendered.front, *map(_PAIR, fields), rendered.tail + body]))
         self.sent = len(body)
-        self._progress, self._leg = OVER, None  # as `_finish` does, for no policy is asked any more
-        plan.recorder.record(self, plan.ends)
+        self._progress, self.leg = OVER, None  # as `_finish` does, for no policy is asked any more
+        self.plan.recorder.record(self, self.plan.ends)
         connection.done(keep)
+        return True
 
     def _interim(self, status: int, fields: list[Pair]) -> None:
         """An answer before the answer (RFC 9110 section 15.2)."""
@@ -206,6 +205,8 @@ class Returning(Passage):
             if self._arrival is None or not self._arrival.expects:
                 return
             self._arrival.expects = False
+            self._connection.continues()
+            return
         if self.version != "1.0":
             self._connection.transport.write(render(status, fields, b"\r\n"))
 

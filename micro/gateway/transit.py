@@ -44,10 +44,10 @@ class Transit(Returning):
         except Exception as error:  # noqa: BLE001 # whatever a policy raises has one answer
             return refuse_by(self, to_problem(error), kind=INTERNAL)
 
-    def follow(self, way: Way) -> None:
-        """Go the way of the same request before: what its head decides is decided."""
+    def follow(self, way: Way, form: bytes) -> None:
+        """Go the way of a request before: what its head decides is decided."""
         self.plan.recorder.begun += 1
-        self.form, self.via, self.body_limit = way.form, way.via, way.body_limit
+        self.form, self.via, self.body_limit = form, way.via, way.body_limit
         self.pipeline = pipeline = way.pipeline
         verdict: Verdict = None
         try:
@@ -116,11 +116,10 @@ class Transit(Returning):
         timeout = pipeline.timeout
         if timeout and self.started + timeout < connection.armed:
             connection.arm(self.started + timeout)
-        leg = pipeline.direct.start(self, self, body=arrival is not None)
-        if self._progress == OVER:  # that was quick
-            leg.cancel()
+        pipeline.direct.start(self, self, body=arrival is not None)
+        leg = self.leg
+        if leg is None:  # that was quick
             return
-        self._leg = leg
         if connection.blocked:  # by the answer before
             leg.pause()
         if arrival is not None:
@@ -139,11 +138,11 @@ class Transit(Returning):
     def body(self, data: bytes) -> None:
         """See `Turn.body`."""
         self.received += len(data)
-        if self._leg is not None:
+        if self.leg is not None:
             if self.received > self.body_limit and self._progress != TUNNEL:
                 self._overflow()
             else:
-                self._leg.feed(data)
+                self.leg.feed(data)
             return
         assert self._arrival is not None  # or there would be no body
         self._arrival.early.append(data)
@@ -154,8 +153,8 @@ class Transit(Returning):
         """See `Turn.body_end`."""
         if self._arrival is not None:
             self._arrival.whole = True
-        if self._leg is not None:
-            self._leg.end()
+        if self.leg is not None:
+            self.leg.end()
         if self._progress == TUNNEL:  # it ends when one side does, and tells nothing more
             self._finish()
             self._connection.done(False)
@@ -188,16 +187,16 @@ class Transit(Returning):
 
     def stop(self) -> None:
         """See `Turn.stop`."""
-        if self._leg is not None:
-            self._leg.close()
+        if self.leg is not None:
+            self.leg.close()
 
     def throttle(self, *, blocked: bool) -> None:
         """See `Turn.throttle`."""
-        if self._leg is not None:
+        if self.leg is not None:
             if blocked:
-                self._leg.pause()
+                self.leg.pause()
             else:
-                self._leg.resume()
+                self.leg.resume()
 
     def deadline(self) -> float:
         """Until when it may take: for ever, where the route has no limit, or it has become a tunnel."""

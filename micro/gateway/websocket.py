@@ -54,14 +54,15 @@ class WebSocketFlow(Flow):
 
     async def give(self, answer: Answer) -> None:
         """See `Flow.give`."""
-        if DENIAL in self.scope.get("extensions", ()):
-            body = own_answer(answer, self, self._plan)
-            head = {"status": self.status, "headers": self.fields}
+        exchange = self.exchange
+        if DENIAL in exchange.scope.get("extensions", ()):
+            body = own_answer(answer, exchange, self._plan)
+            head = {"status": exchange.status, "headers": exchange.fields}
             await self._send({"type": "websocket.http.response.start", **head})
             await self._send({"type": "websocket.http.response.body", "body": body})
-            self.sent = len(body)
+            exchange.sent = len(body)
         else:
-            self.status, self.fields = 403, []
+            exchange.status, exchange.fields = 403, []
             await self._send({"type": "websocket.close"})
         self._complete()
 
@@ -72,17 +73,18 @@ class WebSocketFlow(Flow):
 
     def _handshake(self, kind: str, message: Message) -> Message:
         if kind == "websocket.close":
-            self.status = 403
+            self.exchange.status = 403
             return message
         if kind not in {"websocket.accept", "websocket.http.response.start"}:
             raise UpstreamError("http_protocol_error", f"{kind} before the handshake")
-        self.status = message.get("status", 101)
-        self.fields, _ = returned(message.get("headers", ()))
+        exchange = self.exchange
+        exchange.status = message.get("status", 101)
+        exchange.fields, _ = returned(message.get("headers", ()))
         try:
-            released(self, self._plan)
+            released(exchange, self._plan)
         except Exception as error:
             raise self._spoiled(error) from error
         self._progress = BEGUN
         if kind == "websocket.accept":
             self._stop_timing()
-        return {**message, "headers": self.fields}
+        return {**message, "headers": exchange.fields}

@@ -39,6 +39,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/docs/swagger.css">
 </head>
 <body>
@@ -49,6 +50,10 @@ _PAGE = """<!doctype html>
 </html>
 """
 _START = """"use strict";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
 SwaggerUIBundle({
   url: document.getElementById("docs").dataset.url,
   dom_id: "#docs",

@@ -26,6 +26,7 @@ _NAMES = frozenset({b"x-request-id", b"x-correlation-id", b"traceparent"})
 _PROOFS = frozenset(spellings(PEER))
 _CLAIMS = _PROOFS | {spelling for name in IDENTITY for spelling in spellings(name)}
 """What nobody outside the stack may say."""
+_OVER_TLS = {"http": "https", "ws": "wss"}
 
 
 class Arrival(NamedTuple):
@@ -43,6 +44,12 @@ class Arrival(NamedTuple):
 def id_from(value: bytes | None) -> str | None:
     """An id that a header may bring: 1 to 128 of ``A-Z a-z 0-9 _ . -``; anything else counts as absent."""
     return value.decode("ascii") if value is not None and _ID.match(value) else None
+
+
+def scheme_of(scope: Mapping[str, Any], headers: Pairs) -> str:
+    """The scheme that the client used: with TLS where `headers`, which are believed, say that a proxy has ended it."""
+    scheme: str = scope.get("scheme", "http")
+    return _OVER_TLS.get(scheme, scheme) if (b"x-forwarded-proto", b"https") in headers else scheme
 
 
 async def arrival(

@@ -12,7 +12,7 @@ from micro.web.docs import DOCS, document_response
 from micro.web.exposition import metrics_response
 from micro.web.health import PATHS, alive, readiness
 from micro.web.hosts import Hosts
-from micro.web.incoming import arrival
+from micro.web.incoming import arrival, scheme_of
 from micro.web.problems import Problem, problem_response, to_problem
 from micro.web.responses import WithoutBody
 
@@ -104,6 +104,8 @@ class ServiceApp:
         exempt = sent.ours or scope["path"] in PATHS
         refusal = None if exempt else self._hosts.refusal(scope["headers"])
         scope["headers"], scope["client"] = sent.headers, sent.client
+        if sent.ours:
+            scope["scheme"] = scheme_of(scope, sent.headers)
         return context, refusal
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange, refusal: str | None) -> None:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 _new = tuple.__new__
 """Makes a `Quota` in half the time of its own constructor."""
 
+_MOST = 1024
+"""Subjects whose keys are remembered."""
+
 BURST = 1.0
 """Seconds within which a burst comes."""
 
 
 def _address(exchange: Exchange) -> str:
-    client = exchange.client
-    return rate_key(client) if ":" in client else client
+    return exchange.client
 
 
 def _user(exchange: Exchange) -> str | None:
@@ -60,14 +62,14 @@ class Meter:
     their /64.
     """
 
-    __slots__ = ("_name", "by", "form", "limit", "period", "policy", "prefix", "subject", "whole")
+    __slots__ = ("_name", "_prefix", "by", "form", "limit", "period", "policy", "subject", "whole")
 
     def __init__(self, name: str, rate: Rate, *, by: str = "ip", key: str | None = None) -> None:
         self._name = name
         self.by = by
         self.limit, self.period = rate.limit, rate.period
         self.subject = SUBJECTS[by]
-        self.prefix = f"rate\n{name if key is None else key}\n"
+        self._prefix = f"rate\n{name if key is None else key}\n"
         text = name.encode("ascii", "backslashreplace")
         quoted = b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
         self.policy = b"%s;q=%d;w=%d" % (quoted, rate.limit, ceil(rate.period))
@@ -76,6 +78,10 @@ class Meter:
         """What `RateLimit` says of it, but for how many requests and seconds."""
         self.whole = quoted.replace(b"%", b"%%") + b";r=%%d;t=%d" % ceil(rate.period)
         """The same where the whole period has to pass, as after every request that was counted."""
+
+    def key(self, subject: str) -> str:
+        """What the window counts the requests of a subject under."""
+        return self._prefix + (rate_key(subject) if self.by == "ip" else subject)
 
     def state(self, hit: Hit) -> bytes:
         """What `RateLimit` says of it. A refused client is never told to come back at once."""
@@ -126,30 +132,38 @@ class _Limits:
 class RateLimit(_Limits):
     """429 beyond one limit."""
 
-    __slots__ = ("_limit", "_meter", "_period", "_policy", "_prefix", "_subject", "_whole")
+    __slots__ = ("_by_address", "_keys", "_limit", "_meter", "_period", "_policy", "_subject", "_whole")
     adds = True
 
     def __init__(self, window: Window, meter: Meter) -> None:
         super().__init__(window, (meter,))
         self._meter = meter
-        self._subject, self._prefix = meter.subject, meter.prefix
+        self._subject, self._by_address = meter.subject, meter.by == "ip"
+        self._keys: dict[str, str] = {}
+        """The keys of subjects seen lately."""
         self._limit, self._period = meter.limit, meter.period
         self._policy = (b"ratelimit-policy", meter.policy)
         self._whole = meter.whole
 
     def on_request(self, exchange: Exchange) -> Verdict:
         """Count it: at once where the window can, else when it has answered."""
-        subject_of = self._subject  # a callable kept in a slot is called faster by a name
-        subject = subject_of(exchange)
+        subject = exchange.client if self._by_address else self._subject(exchange)
         if subject is None:
             return None
-        hit = self._window.hit(self._prefix + subject, self._limit, self._period)
+        key = self._keys.get(subject) or self._remember(subject)
+        hit = self._window.hit(key, self._limit, self._period)
         if hit.__class__ is not Hit:
             return self._wait(exchange, hit)  # type: ignore[arg-type] # no Hit: an awaitable of one
         if not hit.allowed or hit.reset != self._period or exchange.quota is not None:
             return self._judge(exchange, hit)
         exchange.quota = (self._policy, (b"ratelimit", self._whole % hit.remaining))  # most of the time
         return None
+
+    def _remember(self, subject: str) -> str:
+        if len(self._keys) >= _MOST:
+            self._keys.clear()
+        key = self._keys[subject] = self._meter.key(subject)
+        return key
 
     async def _wait(self, exchange: Exchange, hit: Awaitable[Hit]) -> Answer | None:
         return self._judge(exchange, await hit)
@@ -176,7 +190,7 @@ class RateLimits(_Limits):
             subject = meter.subject(exchange)
             if subject is not None:
                 meters.append(meter)
-                quotas.append(_new(Quota, (meter.prefix + subject, meter.limit, meter.period)))
+                quotas.append(_new(Quota, (meter.key(subject), meter.limit, meter.period)))
         if not quotas:
             return None
         hits = self._window.hit_all(quotas)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from micro.gateway.upstream.breaker import CLOSED
 from micro.gateway.upstream.ports import UpstreamError
 from micro.gateway.upstream.request import head_for, usual_head
 from micro.gateway.upstream.retry import IDEMPOTENT
@@ -85,6 +84,10 @@ class Attempts:
         if admitted:
             self.go()
 
+    def follow(self, connection: Connection) -> None:
+        """Look after an exchange that `connection` has looked after so far."""
+        self._connection, self._instance = connection, connection.pool.instance
+
     def admitted(self) -> None:
         """See `Waiter.admitted`."""
         self._go_now()
@@ -110,17 +113,17 @@ class Attempts:
 
     def go(self) -> None:
         """It has a slot: find it an instance."""
-        upstream, exchange = self._upstream, self._exchange
-        cluster = upstream.cluster
         try:
-            instance = cluster.pick(exchange, self._tried)
+            instance = self._upstream.cluster.pick(self._exchange, self._tried)
         except UpstreamError as error:
             self._give_up(error)
-            return
-        if instance.breaker.state == CLOSED:
-            instance.active += 1
         else:
-            cluster.began(instance)
+            self.visit(instance)
+
+    def visit(self, instance: Instance) -> None:
+        """It has an instance: find it a connection."""
+        upstream, exchange = self._upstream, self._exchange
+        upstream.cluster.began(instance)
         self._instance = instance
         exchange.instance = instance.name
         exchange.tries += 1
@@ -145,11 +148,10 @@ class Attempts:
         exchange, upload = self._exchange, self._upload
         self._connection = connection
         connection.leg = self  # type: ignore[assignment] # nobody but `NetworkLeg` derives from this class
-        connection.deadline = NEVER
         if exchange.method == "HEAD":
             connection.reader.begin(mute=True)
         data = usual_head(exchange, pool)
-        if data is None:
+        if not data:
             try:
                 data = self._head(pool)
             except UpstreamError as error:
@@ -160,9 +162,11 @@ class Attempts:
                 return
         if upload is not None:
             data += upload.so_far()
-        patience = pool.patience
-        if patience is not None and (upload is None or upload.ended):
-            connection.limit(exchange.began + patience)
+        if upload is None or upload.ended:
+            connection.awaiting, connection.downstream = exchange, self.downstream
+            connection.limit(exchange.began + pool.patience)
+        else:
+            connection.deadline = NEVER
         connection.transport.write(data)
         if upload is not None and upload.paused:
             upload.paused = False

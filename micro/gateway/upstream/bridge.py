@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
     from micro.gateway.headers import Pair
+    from micro.gateway.upstream.direct import Leg
     from micro.gateway.upstream.leg import NetworkLeg
     from micro.gateway.upstream.network import NetworkUpstream
     from micro.gateway.upstream.ports import Message, Receive, Send
@@ -33,7 +34,6 @@ class Bridge:
         "_error",
         "_gone",
         "_head",
-        "_leg",
         "_open",
         "_over",
         "_pieces",
@@ -41,6 +41,7 @@ class Bridge:
         "_send",
         "_size",
         "_wake",
+        "leg",
     )
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -59,12 +60,13 @@ class Bridge:
         self._open = asyncio.Event()
         """Set while the instance takes more of the request's body."""
         self._asker: asyncio.Task[None] | None = None
-        self._leg: NetworkLeg | None = None
+        self.leg: Leg | None = None
+        """See `Downstream.leg`."""
 
     async def run(self, upstream: NetworkUpstream, exchange: Exchange, *, headers: list[Pair] | None) -> None:
         """Send the request and pass the answer on. Raises `UpstreamError`, and what `receive` and `send` raise."""
         body = _expects_body(exchange)
-        leg = self._leg = upstream.leg(exchange, self, body=body, headers=headers)
+        leg = self.leg = upstream.leg(exchange, self, body=body, headers=headers)
         waits = body and b"expect" in exchange.found
         slot = upstream.wheel.add(self, upstream.monotonic() + LOOK)
         try:
@@ -97,8 +99,8 @@ class Bridge:
         """See `Downstream.feed`."""
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > HIGH_WATER and self._leg is not None:
-            self._leg.pause()
+        if self._size > HIGH_WATER and self.leg is not None:
+            self.leg.pause()
         self._stir()
 
     def end(self) -> None:
@@ -165,7 +167,7 @@ class Bridge:
 
     async def _listen(self) -> None:
         """Pass the request's body on, then wait for the client to leave."""
-        leg = self._leg
+        leg = self.leg
         assert leg is not None  # it is made first
         try:
             while True:

@@ -31,6 +31,8 @@ MAX_ANSWER = 10 * 1024 * 1024
 """Bytes of body that an answer may have."""
 TOKEN_REUSED = 30.0
 """Seconds for which a service's token is used again, so that the other side finds it among the verified ones."""
+_CANCELLATION = 5.0
+"""Seconds that the work of an answer has to end when it is cancelled."""
 
 _SAFE = "%/:?#[]@!$&'()*+,;=-._~"
 """What a path may hold as it is; the rest is percent-encoded."""
@@ -86,11 +88,12 @@ class LocalCaller:
                 task.cancel()
 
     async def close(self) -> None:
-        """Cancel what still runs: background work of answers. Idempotent."""
+        """Cancel what still runs: background work of answers, for five seconds where it swallows that. Idempotent."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCELLATION)
 
     def _scope(self, call: Call) -> dict[str, Any]:
         target = quote(call.path, safe=_SAFE).encode("ascii")

@@ -2,103 +2,66 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from micro.gateway.upstream.answer import AnswerReader
+from micro.gateway.upstream.leg import FAILURES, NetworkLeg
+from micro.gateway.upstream.line import Line
 from micro.gateway.upstream.ports import UpstreamError
 
 if TYPE_CHECKING:
-    from micro.gateway.deadlines import Slot
-    from micro.gateway.upstream.leg import NetworkLeg
+    from micro.gateway.exchange import Exchange
+    from micro.gateway.upstream.direct import Downstream
     from micro.gateway.upstream.pool import Pool
 
-NEVER = float("inf")
 
+class Connection(Line):
+    """Passes bytes between its transport and the exchange that has it.
 
-class Connection(asyncio.Protocol):
-    """Passes bytes between its transport and the exchange that has it, and keeps the deadlines of both.
-
-    One entry in the wheel serves for all its deadlines: a later one only writes `deadline`, and the entry moves when
-    it comes up.
+    Most requests are sent at once and answered at once. So a request without a body that is sent over an idle connection
+    needs nobody but that: the connection is its `Leg`. When anything else comes than its whole answer, the exchange gets
+    a `NetworkLeg`, which knows of waiting, streaming and trying again.
     """
 
-    __slots__ = (
-        "_armed",
-        "_backlog",
-        "_slot",
-        "clogged",
-        "deadline",
-        "leg",
-        "paused",
-        "pool",
-        "reader",
-        "since",
-        "transport",
-        "used",
-    )
-
-    transport: asyncio.Transport
+    __slots__ = ("awaiting", "downstream", "leg", "reader", "used")
 
     def __init__(self, pool: Pool) -> None:
-        self.pool = pool
+        super().__init__(pool)
         self.reader = AnswerReader()
         self.leg: NetworkLeg | None = None
-        """Whose exchange it is on; none when idle."""
+        """What looks after the exchange that it is on; none when idle, and where the connection does so itself."""
+        self.awaiting: Exchange | None = None
+        """The exchange, as long as its request is sent and nothing of its answer is passed on."""
+        self.downstream: Downstream | None = None
+        """That one's client's side."""
         self.used = False
         """Whether an exchange has ended well on it."""
-        self.since = 0.0
-        """When it became idle."""
-        self.clogged = False
-        """Whether the instance doesn't take what waits for it."""
-        self.deadline = NEVER
-        self._armed = NEVER
-        self._slot: Slot | None = None
-        self._backlog = 0
-        self.paused = False
-        """Whether nothing is read, for the client can't take it."""
+
+    @property
+    def idle(self) -> bool:
+        """See `Line.idle`."""
+        return self.leg is None and self.awaiting is None
 
     # The exchange's side.
 
-    def expect(self, seconds: float | None) -> None:
-        """Something must come from the instance within so many seconds."""
-        self.limit(NEVER if seconds is None else self.pool.monotonic() + seconds)
-
-    def limit(self, moment: float) -> None:
-        """Set the deadline; there is one at a time."""
-        self.deadline = moment
+    def carry(self, exchange: Exchange, downstream: Downstream, head: bytes) -> None:
+        """Send a request that is nothing but its `head`, and be its leg."""
+        self.awaiting, self.downstream = exchange, downstream
+        if exchange.method == "HEAD":
+            self.reader.begin(mute=True)
+        self.deadline = moment = exchange.began + self.pool.patience  # as `limit` does
         if moment < self._armed:
             self._arm(moment)
-
-    def _arm(self, moment: float) -> None:
-        """Let the wheel look here then."""
-        if self._slot is not None:
-            self._slot.discard(self)
-        self._armed = moment
-        self._slot = self.pool.wheel.add(self, moment)
-
-    def pause(self) -> None:
-        """Read no more: the client can't take it. The instance is not to blame meanwhile."""
-        if not self.paused and not self.transport.is_closing():
-            self.paused = True
-            self.transport.pause_reading()
-            self.deadline = NEVER
-
-    def resume(self) -> None:
-        """Read on."""
-        if self.paused and not self.transport.is_closing():
-            self.paused = False
-            self.transport.resume_reading()
-            self.expect(self.pool.spec.read_timeout)
+        self.transport.write(head)
 
     def drop(self) -> None:
         """Close it at once; its exchange is not told."""
-        self.leg = None
+        self._let_go()
         self.transport.abort()
 
     def hang_up(self) -> None:
         """Close it when the instance has what was sent, and at once if it doesn't take it; its exchange is not told."""
-        self.leg = None
+        self._let_go()
         self.expect(self.pool.spec.write_timeout)
         self.transport.close()
 
@@ -112,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     def release(self, now: float) -> None:
         """Keep it for the next exchange; the reader waits for an answer to GET already."""
-        self.leg = None
+        self._let_go()
         if self.clogged:
             self.transport.abort()
             return
@@ -123,47 +86,110 @@ class Connection(asyncio.Protocol):
         self.since = now
         self.pool.idle.append(self)
 
-    # The transport's side.
+    def _let_go(self) -> None:
+        self.leg = self.awaiting = self.downstream = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.BaseProtocol.connection_made`."""
-        stream = cast(asyncio.Transport, transport)
-        self.transport = cast(asyncio.Transport, self.pool.outgoing.over(stream))
-        self._arm(self.pool.monotonic() + self.pool.keep_alive)
+    # As the leg of an exchange; `pause` and `resume` are the line's.
+
+    def cancel(self) -> None:
+        """See `Leg.cancel`."""
+        leg = self._in_hand()
+        if leg is not None:
+            leg.cancel()
+
+    def feed(self, data: bytes) -> None:
+        """See `Leg.feed`: there is no body."""
+
+    def end(self) -> None:
+        """See `Leg.end`: it has ended."""
+
+    def close(self) -> None:
+        """See `Leg.close`: it is no tunnel."""
+
+    def _in_hand(self) -> NetworkLeg | None:
+        """The leg of its exchange, which gets one now that there is more to it."""
+        exchange, downstream = self.awaiting, self.downstream
+        if self.leg is None and exchange is not None and downstream is not None:
+            self.leg = downstream.leg = leg = NetworkLeg(self.pool.upstream, exchange, downstream, False)
+            leg.follow(self)
+        return self.leg
+
+    # The transport's side.
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol.data_received`."""
-        leg, known = self.leg, self.reader.known
-        if (
-            known is not None
-            and leg is not None
-            and len(data) == known.size
-            and data.startswith(known.head)
-            and leg.again(known, data[-known.length :])
-        ):
+        exchange, known = self.awaiting, self.reader.known
+        if exchange is None or known is None or len(data) != known.size or not data.startswith(known.head):
+            self._read(data)
             return
-        if leg is None:  # nobody asked for anything
-            self.transport.abort()
-        elif leg.tunnel is not None:
-            leg.tunnel.from_instance(data)
+        # A whole answer, with a head that is known: as `_answer` does, most of the time.
+        downstream, pool = self._answered(), self.pool
+        monotonic = pool.monotonic  # a callable kept in a slot is called faster by a name
+        now, began = monotonic(), exchange.began
+        exchange.upstream_seconds = now - began
+        exchange.answer = known
+        if self.clogged or self.paused:
+            self.release(now)
         else:
-            self._read(leg, data)
+            self.since = now
+            pool.idle.append(self)
+        pool.cluster.served(pool.instance, now, began)
+        downstream.head(known.status, known.fields, known.length, body=data[-known.length :])
 
-    def _read(self, leg: NetworkLeg, data: bytes) -> None:
-        reader = self.reader
+    def _read(self, data: bytes) -> None:
+        """Something else came."""
+        leg, reader = self.leg, self.reader
+        if self.idle:  # nobody asked for anything
+            self.transport.abort()
+            return
+        if leg is not None and leg.tunnel is not None:
+            leg.tunnel.from_instance(data)
+            return
         try:
             reader.feed(data)
         except UpstreamError as error:
             self._fail(error)
             return
-        if reader.interim or not reader.done or leg.answered or not leg.whole(reader):
-            self._tell(leg, reader)
+        if self.awaiting is None or reader.interim or not reader.done or not self._answer(self.awaiting):
+            leg = self._in_hand()
+            assert leg is not None  # it isn't idle
+            self._tell(leg)
 
-    def _tell(self, leg: NetworkLeg, reader: AnswerReader) -> None:
+    def _answer(self, exchange: Exchange) -> bool:
+        """Pass on a whole answer. False where there is more to think about."""
+        reader, pool = self.reader, self.pool
+        status, cluster = reader.status, pool.cluster
+        if status == 101 or status in cluster.retry_statuses:
+            return False
+        downstream = self._answered()
+        now, began = pool.monotonic(), exchange.began
+        exchange.upstream_seconds = now - began
+        fields, length, body = reader.fields, reader.length, reader.take()
+        self.finish(now, keep=reader.keep)
+        cluster.ended(pool.instance, status in FAILURES, now - began)
+        cluster.slots.leave()
+        downstream.head(status, fields, length, body=body)
+        return True
+
+    def _answered(self) -> Downstream:
+        """Have nothing more to do with the exchange: before anybody is told, for that may have the next one sent here."""
+        downstream = self.downstream
+        assert downstream is not None  # or no answer would be awaited
+        self.awaiting = self.downstream = None
+        if self.leg is None:
+            downstream.leg = None
+        else:
+            self.leg.answered_at_once()
+            self.leg = None
+        return downstream
+
+    def _tell(self, leg: NetworkLeg) -> None:
         """What came of an answer, part by part."""
+        reader = self.reader
         if reader.interim:
             leg.interim(reader)
         if reader.status and not leg.answered and self.leg is leg:
+            self.awaiting = None
             leg.head(reader)
         if reader.pieces and self.leg is leg:
             leg.downstream.feed(reader.take())
@@ -175,10 +201,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol.connection_lost`."""
-        self.pool.forget(self)
-        if self._slot is not None:
-            self._slot.discard(self)
-        leg, self.leg = self.leg, None
+        super().connection_lost(exc)
+        leg = self._in_hand()
+        self._let_go()
         if leg is None:
             return
         if leg.tunnel is not None:
@@ -196,50 +221,29 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See `asyncio.BaseProtocol.pause_writing`."""
-        self.clogged = True
-        self._backlog = self.transport.get_write_buffer_size()
-        self.expect(self.pool.spec.write_timeout)
-        if self.leg is not None:
-            self.leg.downstream.pause()
+        super().pause_writing()
+        leg = self._in_hand()
+        if leg is not None:
+            leg.downstream.pause()
 
     def resume_writing(self) -> None:
         """See `asyncio.BaseProtocol.resume_writing`."""
-        self.clogged = False
-        self.deadline = NEVER
+        super().resume_writing()
         if self.leg is not None:
             self.leg.unclogged()
 
     # The wheel's side.
 
-    def due(self) -> None:
-        """See `Timed.due`. The wheel always has an entry, `keep_alive` seconds ahead at most: so who sets no deadline has
-        nothing to do with it."""
-        self._slot = None
-        pool, leg = self.pool, self.leg
-        now = pool.monotonic()
-        idle = leg is None and not self.transport.is_closing()
-        moment = self.since + pool.keep_alive if idle else self.deadline
-        if now < moment:
-            self._arm(min(moment, now + pool.keep_alive))
-            return
-        self._armed = NEVER
-        if leg is None:
-            self.transport.abort()
-        else:
-            self._overdue(leg)
-
-    def _overdue(self, leg: NetworkLeg) -> None:
-        """What was expected has not come."""
-        if leg.tunnel is not None and not self.clogged:
+    def late(self) -> None:
+        """See `Line.late`."""
+        leg = self.leg
+        if leg is not None and leg.tunnel is not None and not self.clogged:
             leg.tunnel.silent()
-        elif self.clogged and self.transport.get_write_buffer_size() != self._backlog:
-            self._backlog = self.transport.get_write_buffer_size()
-            self.expect(self.pool.spec.write_timeout)
-        else:
+        elif not self.still_taken():
             self._fail(_late(self))
 
     def _fail(self, error: UpstreamError) -> None:
-        leg = self.leg
+        leg = self._in_hand()
         self.drop()
         if leg is not None:
             leg.failed(error)

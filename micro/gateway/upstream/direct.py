@@ -34,6 +34,10 @@ class Throttled(Protocol):
 class Downstream(Throttled, Protocol):
     """The client's side of one exchange. `pause` and `resume` are about the request's body."""
 
+    leg: Leg | None
+    """Where to tell of the client, from `start` on. The upstream's to set, to replace, and to take away where nothing that
+    is told there would matter any more."""
+
     def head(self, status: int, fields: list[Pair], length: int | None, *, body: bytes | None = None) -> None:
         """The answer's head, as it came from the instance but for the fields of its connection. `fields` are not to be changed.
 
@@ -72,18 +76,18 @@ class Leg(Throttled, Protocol):
         ...
 
     def cancel(self) -> None:
-        """The client doesn't want the answer any more, or its time is over. Idempotent, and harmless after the end."""
+        """The client doesn't want the answer any more, or its time is over. Idempotent."""
         ...
 
 
 class DirectUpstream(Upstream, Protocol):
     """An upstream with a short path."""
 
-    def start(self, exchange: Exchange, downstream: Downstream, *, body: bool) -> Leg:
+    def start(self, exchange: Exchange, downstream: Downstream, *, body: bool) -> None:
         """Begin one exchange, whose policies have all passed at `exchange.began`. `body`: whether one will come, to be ended
         by `Leg.end`.
 
-        May call `downstream` before it returns. The route's deadline is the client's side's to keep, by `Leg.cancel`;
+        It sets `downstream.leg`. May call `downstream` before it returns. The route's deadline is the client's side's to keep, by `Leg.cancel`;
         those of connecting, reading and writing are the upstream's.
         """
         ...

@@ -11,9 +11,9 @@ from micro.gateway.upstream.retry import IDEMPOTENT
 from micro.gateway.upstream.upload import LAST_CHUNK
 
 if TYPE_CHECKING:
-    from micro.gateway.upstream.answer import AnswerReader, KnownAnswer
+    from micro.gateway.upstream.answer import AnswerReader
 
-_FAILURES = frozenset({502, 503, 504})
+FAILURES = frozenset({502, 503, 504})
 """Answers that speak against an instance."""
 
 
@@ -47,8 +47,10 @@ class NetworkLeg(Attempts):
             if connection is not None and not upload.unwanted:
                 if upload.chunked:
                     connection.transport.write(LAST_CHUNK)
-                if not self.answered and not connection.clogged:
-                    connection.expect(self._upstream.spec.first_byte_timeout)
+                if not self.answered:
+                    connection.awaiting, connection.downstream = self._exchange, self.downstream
+                    if not connection.clogged:
+                        connection.expect(self._upstream.spec.first_byte_timeout)
 
     def close(self) -> None:
         """See `Leg.close`."""
@@ -91,50 +93,10 @@ class NetworkLeg(Attempts):
                     self.downstream.head(status, fields, 0)
         reader.interim.clear()
 
-    def again(self, known: KnownAnswer, body: bytes) -> bool:
-        """A whole answer came at once, with a head that is known. False where there is more to think about.
-
-        Does what `head` and `done` do, most of the time.
-        """
-        upload, connection, instance = self._upload, self._connection, self._instance
-        if connection is None or instance is None or (upload is not None and not upload.ended):
-            return False
-        upstream, exchange = self._upstream, self._exchange
-        self.over = True
-        self._connection = None
-        monotonic = upstream.monotonic  # a callable kept in a slot is called faster by a name
-        now, began = monotonic(), exchange.began
-        exchange.upstream_seconds = now - began
-        exchange.answer = known
-        if connection.clogged or connection.paused:
-            connection.release(now)
-        else:  # as that does, most of the time
-            connection.leg = None
-            connection.since = now
-            connection.pool.idle.append(connection)
-        upstream.cluster.served(instance, now, began)
-        self.downstream.head(known.status, known.fields, known.length, body=body)
-        return True
-
-    def whole(self, reader: AnswerReader) -> bool:
-        """A whole answer was read at once: `head` and `done` in one. False where there is more to think about."""
-        upload, connection, instance = self._upload, self._connection, self._instance
-        upstream, exchange, status = self._upstream, self._exchange, reader.status
-        cluster = upstream.cluster
-        if connection is None or instance is None or (upload is not None and not upload.ended):
-            return False
-        if status == 101 or status in cluster.retry_statuses:
-            return False
+    def answered_at_once(self) -> None:
+        """The whole answer has come at once: the connection has told the client's side, and is done with it."""
         self.over = self.answered = True
         self._connection = self._instance = None
-        now = upstream.clock.monotonic()
-        exchange.upstream_seconds = now - exchange.began
-        fields, length, body = reader.fields, reader.length, reader.take()
-        connection.finish(now, keep=reader.keep)
-        cluster.ended(instance, status in _FAILURES, now - exchange.began)
-        cluster.slots.leave()
-        self.downstream.head(status, fields, length, body=body)
-        return True
 
     def head(self, reader: AnswerReader) -> None:
         """The final head came."""
@@ -180,7 +142,7 @@ class NetworkLeg(Attempts):
         upstream, upload = self._upstream, self._upload
         now, began = upstream.clock.monotonic(), self._exchange.began
         sent = upload is None or (upload.ended and not upload.unwanted)
-        failed = reader.status in _FAILURES
+        failed = reader.status in FAILURES
         connection.finish(now, keep=sent and reader.keep)
         upstream.cluster.ended(instance, failed, now - began)
         upstream.cluster.slots.leave()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from micro.context import Context
 from micro.gateway.paths import decoded
 from micro.gateway.upstream.request import request_headers
+from micro.web.incoming import scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -53,8 +54,8 @@ class Generation:
 class LocalUpstream:
     """Hands each exchange to an ASGI app, called in the request's own task, with `scope["micro.context"]` set.
 
-    The app gets a copy of the server's scope: the header is `request_headers`, the `client` is the resolved address, and
-    there are no extensions of the server.
+    The app gets a copy of the server's scope: the header is `request_headers`, `client` and `scheme` are what a trusted
+    proxy says, and there are no extensions of the server.
     """
 
     __slots__ = ("_generation",)
@@ -89,6 +90,8 @@ def scope_of(exchange: Exchange) -> dict[str, Any]:
         scope["path"] = decoded(exchange.target).decode("utf-8", "replace")
     scope["root_path"] = ""
     scope["headers"] = request_headers(exchange)
+    if exchange.trusted:
+        scope["scheme"] = scheme_of(scope, scope["headers"])
     scope["client"] = peer if peer is None or client == peer[0] else (client, 0)
     scope["state"] = {}
     scope["micro.context"] = Context(

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from micro.gateway.exchange import Exchange
 from micro.gateway.headers import HOP_BY_HOP
+from micro.gateway.upstream.breaker import CLOSED
 from micro.gateway.upstream.bridge import Bridge
 from micro.gateway.upstream.leg import NetworkLeg
 from micro.gateway.upstream.local import EXCHANGE
 from micro.gateway.upstream.pool import Pool
+from micro.gateway.upstream.ports import UpstreamError
+from micro.gateway.upstream.request import usual_head
+from micro.gateway.upstream.retry import IDEMPOTENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -50,15 +54,34 @@ class NetworkUpstream:
         """Whether nothing more is sent."""
         cluster.on_gone = self._forget
 
-    def start(self, exchange: Exchange, downstream: Downstream, *, body: bool) -> NetworkLeg:
-        """See `DirectUpstream.start`."""
-        leg = NetworkLeg(self, exchange, downstream, body)
-        slots = self.cluster.slots
-        if slots.active < slots.limit and not slots.waiting:  # as `begin` does, most of the time
-            slots.active += 1
-            leg.go()
-        else:
-            leg.begin()
+    def start(self, exchange: Exchange, downstream: Downstream, *, body: bool) -> None:
+        """See `DirectUpstream.start`. What needs no `NetworkLeg` is sent at once: see `Connection`."""
+        cluster = self.cluster
+        slots = cluster.slots
+        if body or slots.active >= slots.limit or slots.waiting:
+            self._leg(exchange, downstream, body=body).begin()
+            return
+        slots.active += 1
+        try:
+            instance = cluster.pick(exchange)
+        except UpstreamError:
+            self._leg(exchange, downstream).go()  # which will be told the same
+            return
+        pool: Pool = instance.pool or self.pool_of(instance)
+        head = usual_head(exchange, pool) if instance.breaker.state == CLOSED else b""
+        connection = pool.take(exchange.method in IDEMPOTENT) if head else None
+        if connection is None:
+            self._leg(exchange, downstream).visit(instance)
+            return
+        instance.active += 1
+        exchange.instance = instance.name
+        exchange.tries = 1
+        downstream.leg = connection
+        connection.carry(exchange, downstream, head)
+
+    def _leg(self, exchange: Exchange, downstream: Downstream, *, body: bool = False) -> NetworkLeg:
+        """A leg that its client's side knows of."""
+        leg = downstream.leg = NetworkLeg(self, exchange, downstream, body)
         return leg
 
     def leg(
@@ -108,9 +131,7 @@ class NetworkUpstream:
         """The instance's connections."""
         pool: Pool | None = instance.pool
         if pool is None:
-            pool = instance.pool = Pool(
-                instance, spec=self.spec, clock=self.clock, wheel=self.wheel, proof=self.proof
-            )
+            pool = instance.pool = Pool(instance, self)
             self._pools.add(pool)
         return pool
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from micro.errors import ConfigurationError
 from micro.gateway.upstream.connection import Connection
 from micro.gateway.upstream.dial import dial
+from micro.gateway.upstream.line import NEVER
 from micro.gateway.upstream.ports import UpstreamError
 from micro.gateway.upstream.tls import client_context
 from micro.web.server.outgoing import Outgoing
@@ -16,11 +17,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from micro.clock import Clock
-    from micro.gateway.deadlines import Wheel
     from micro.gateway.upstream.instance import Instance
-    from micro.gateway.upstream.proof import Proof
-    from micro.spec.upstream import UpstreamSpec
+    from micro.gateway.upstream.line import Line
+    from micro.gateway.upstream.network import NetworkUpstream
 
     Made = TypeVar("Made", bound=asyncio.Protocol)
 
@@ -38,6 +37,7 @@ class Pool:
         "_context",
         "_emptied",
         "base",
+        "cluster",
         "connections",
         "host",
         "idle",
@@ -49,27 +49,23 @@ class Pool:
         "patience",
         "proof",
         "spec",
+        "upstream",
         "wheel",
     )
 
-    def __init__(
-        self,
-        instance: Instance,
-        *,
-        spec: UpstreamSpec,
-        clock: Clock,
-        wheel: Wheel,
-        proof: Proof | None = None,
-    ) -> None:
+    def __init__(self, instance: Instance, upstream: NetworkUpstream) -> None:
         self.instance = instance
+        self.upstream = upstream
+        self.cluster = upstream.cluster
         self.base = instance.base
-        self.spec = spec
+        self.spec = spec = upstream.spec
         self.keep_alive = spec.keep_alive
-        self.patience = spec.first_byte_timeout
-        self.proof = proof
+        self.patience = NEVER if spec.first_byte_timeout is None else spec.first_byte_timeout
+        """Seconds that an answer may take to begin."""
+        self.proof = upstream.proof
         """Goes with every request, where the instance is of the stack's own."""
-        self.monotonic = clock.monotonic
-        self.wheel = wheel
+        self.monotonic = upstream.monotonic
+        self.wheel = upstream.wheel
         self.outgoing = Outgoing()
         self.own_host = b"host: " + authority(instance)
         """The `Host` line of the instance's URL."""
@@ -123,7 +119,7 @@ class Pool:
         self.connections.add(connection)
         return connection
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Line) -> None:
         """It is closed."""
         self.connections.discard(connection)
         if connection in self.idle:

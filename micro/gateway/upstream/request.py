@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from micro.gateway.headers import FORWARDING, TIME_LEFT
+from micro.gateway.routes import METHODS
 from micro.gateway.upstream.ports import UpstreamError
 from micro.web.fields import IDENTITY
 
@@ -19,6 +20,7 @@ _JOIN = b": ".join
 _BELIEVED = FORWARDING | IDENTITY
 _MOST = 16
 """Pools for which a connection's header is remembered."""
+_STARTS = {method: method.encode("ascii") + b" " for method in METHODS}
 _SCHEMES = {name: (b"x-forwarded-proto", name.encode("ascii")) for name in ("http", "https")}
 
 
@@ -136,11 +138,11 @@ class Sent:
         """That, where nothing was waited for, and the empty line."""
 
 
-def usual_head(exchange: Exchange, pool: Pool) -> bytes | None:
-    """What `head_for` gives, put together from what was joined before; nothing where that does not serve."""
-    known, proof = exchange.known, pool.proof
-    if known is None:
-        return None
+def usual_head(exchange: Exchange, pool: Pool) -> bytes:
+    """What `head_for` gives, put together from what was joined before; empty where that does not serve."""
+    known, proof, start = exchange.known, pool.proof, _STARTS.get(exchange.method)
+    if known is None or start is None:
+        return b""
     sent: Sent | None = known.sent.get(pool)
     if (
         sent is None
@@ -149,18 +151,17 @@ def usual_head(exchange: Exchange, pool: Pool) -> bytes | None:
         or exchange.found is not known.found
         or (proof is not None and proof.field(exchange.began) is not sent.proof)
     ):
-        return None
+        return b""
     target = exchange.target
     if target is not exchange.path and (b"\n" in target or b"\r" in target):
-        return None
+        return b""
     if exchange.query:
         target += b"?" + exchange.query
     began = exchange.began
     (_, request_id), (_, correlation_id) = exchange.ids
     return b"".join(
         (
-            exchange.method.encode("ascii"),
-            b" ",
+            start,
             pool.base,
             target,
             sent.front,

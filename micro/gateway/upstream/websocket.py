@@ -25,6 +25,7 @@ from micro.gateway.upstream.ports import UpstreamError
 if TYPE_CHECKING:
     from micro.gateway.exchange import Exchange
     from micro.gateway.headers import Pair
+    from micro.gateway.upstream.direct import Leg
     from micro.gateway.upstream.leg import NetworkLeg
     from micro.gateway.upstream.network import NetworkUpstream
     from micro.gateway.upstream.ports import Message, Receive, Send
@@ -48,7 +49,6 @@ class SocketBridge:
         "_denied",
         "_error",
         "_exchange",
-        "_leg",
         "_messages",
         "_open",
         "_opening",
@@ -59,6 +59,7 @@ class SocketBridge:
         "_send",
         "_size",
         "_wake",
+        "leg",
     )
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
@@ -82,7 +83,8 @@ class SocketBridge:
         self._open = asyncio.Event()
         """Set while the instance takes more."""
         self._wake = asyncio.Event()
-        self._leg: NetworkLeg | None = None
+        self.leg: Leg | None = None
+        """See `Downstream.leg`."""
 
     async def run(self, upstream: NetworkUpstream, headers: list[Pair] | None) -> None:
         """Shake hands, then pass messages until one side ends. Raises `UpstreamError`, and what the server raises."""
@@ -92,7 +94,7 @@ class SocketBridge:
             exchange.headers = self._handshake(exchange.headers)
         else:
             headers = self._handshake(headers)
-        leg = self._leg = upstream.leg(exchange, self, body=False, headers=headers)
+        leg = self.leg = upstream.leg(exchange, self, body=False, headers=headers)
         leg.upgrade = True
         listener = asyncio.get_running_loop().create_task(self._listen(leg), context=Variables())
         try:
@@ -205,8 +207,8 @@ class SocketBridge:
     def _queue(self, message: Message, size: int = 0) -> None:
         self._messages.append(message)
         self._size += size
-        if self._size > HIGH_WATER and self._leg is not None:
-            self._leg.pause()
+        if self._size > HIGH_WATER and self.leg is not None:
+            self.leg.pause()
         self._wake.set()
 
     async def _tell(self) -> None:
@@ -219,8 +221,8 @@ class SocketBridge:
             for message in messages:
                 if not self._denied or deniable:
                     await self._send(message)
-            if paused and self._leg is not None:
-                self._leg.resume()
+            if paused and self.leg is not None:
+                self.leg.resume()
             if self._messages:
                 continue
             if self._error is not None:
@@ -268,5 +270,5 @@ class SocketBridge:
 
     def _flush(self) -> None:
         data = b"".join(self._protocol.data_to_send())
-        if data and self._leg is not None:
-            self._leg.feed(data)
+        if data and self.leg is not None:
+            self.leg.feed(data)

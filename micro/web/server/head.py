@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from micro.web.problems import Problem
-from micro.web.server.limits import MAX_LINE
+from micro.web.server.limits import MAX_KNOWN, MAX_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,11 +82,13 @@ class Head:
 class HeadReader:
     """Reads one head after the other, of any number of connections."""
 
-    __slots__ = ("_parser", "_read")
+    __slots__ = ("_clean", "_parser", "_read")
 
     def __init__(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._read: list[tuple[bytes, bytes]] = []
+        self._clean = False
+        """Whether the parser expects another request, and nothing that belongs to the last one."""
 
     def read(self, head: bytes, scheme: str) -> Head:
         """Read a head, which ends in an empty line and has no other. `scheme` is the connection's.
@@ -97,34 +99,39 @@ class HeadReader:
         name, target, version = _line(head[:end])
         self._parse(head)
         method = _METHODS.get(name) or _other_method(name)
-        fields = Fields(head[end:] if version == "1.1" else b"", self._read)
+        fields = Fields(head[end:] if version == "1.1" and len(head) <= MAX_KNOWN else b"", self._read)
         if target.startswith(b"/") and b"#" not in target:
             path, _, query = target.partition(b"?")
         else:
             path, query, fields = _located(target, method, scheme, fields)
         if b"content-length" in fields.found or b"transfer-encoding" in fields.found:
-            self._parser = httptools.HttpRequestParser(self)  # the old one waits for the body
             fields.length = _length(fields.found, version)
         if b"expect" in fields.found:
             _expect(fields, version)
         _connect(fields, version)
-        if not fields.keep_alive:
-            self._parser = httptools.HttpRequestParser(self)  # the old one takes the connection for closed
         return Head(head, (method, path, query, version), fields)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser."""
         self._read.append((name.lower(), value))
 
+    def on_message_complete(self) -> None:
+        """Called by the parser, unless it waits for a body."""
+        self._clean = self._parser.should_keep_alive()
+
     def _parse(self, head: bytes) -> None:
+        """Whatever the head says, and whoever refuses it later, the next one meets a parser that knows nothing of it."""
         self._read = []
+        self._clean = False
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            self._parser = httptools.HttpRequestParser(self)
+            self._clean = False
         except httptools.HttpParserError as error:
-            self._parser = httptools.HttpRequestParser(self)
             raise _malformed(error) from None
+        finally:
+            if not self._clean:
+                self._parser = httptools.HttpRequestParser(self)
         if b" \r\n" in head or b"\t\r\n" in head:  # white space after a value is not part of it
             self._read = [(name, value.rstrip(b" \t")) for name, value in self._read]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MAX_LINE = 8192
 """Octets of a request line. RFC 9112 section 3 recommends at least 8000; a longer one gets 414."""
+MAX_KNOWN = 8192
+"""Bytes of a head that is remembered, in several forms, by its connection; a larger one is read each time."""
 HIGH_WATER = 65536
 """Bytes that wait for whoever is to take them, after which the sender is asked to wait."""
 MAX_DRAINED = 4 << 20

@@ -28,13 +28,15 @@ class HttpProtocol(Connection):
     be read takes nothing from those in front of it. What a request costs before it is refused is bounded by `Limits`.
     """
 
-    __slots__ = ("_chunks", "_drained", "_left")
+    __slots__ = ("_chunks", "_drained", "_left", "_unasked")
 
     def __init__(self, port: Port) -> None:
         super().__init__(port)
         self._left = 0
         self._chunks: Chunks | None = None
         self._drained = 0
+        self._unasked = False
+        """Whether the client may wait for `100 Continue` still."""
 
     def begin(self, head: Head) -> None:
         """Answer a request: a turn is to be made and kept in `self.turn` first of all."""
@@ -57,14 +59,24 @@ class HttpProtocol(Connection):
             self.mode = HELD
             self.repeat(known)
         else:
-            self._read_head(data)
+            head = again(data, known)
+            if head is None:
+                self._read_head(data)
+            else:
+                self._meet(head)
 
     def continues(self) -> None:
         """Ask the client for the body that it announced."""
+        self._unasked = False
         self.transport.write(CONTINUE)
 
     def reusable(self) -> bool:
-        """Whether another request may follow, as far as is known when the answer's head is written."""
+        """Whether another request may follow, as far as is known when the answer's head is written.
+
+        None does where nobody could tell it from the body: a client that was never asked for that may leave it out.
+        """
+        if self.mode in _BODY and self._unasked:
+            return False
         return self.keep_alive and (self.mode != SIZED or self._left <= MAX_DRAINED)
 
     def done(self, keep: bool) -> None:  # noqa: FBT001 # called for each answer: a name would cost more than most of it
@@ -111,6 +123,13 @@ class HttpProtocol(Connection):
             except Problem as problem:
                 self.refuse(problem, glimpsed(data))
                 return
+        self._meet(head)
+        if self.kept and self.mode in _BODY:
+            data, self.kept = self.kept, b""
+            self._take(data)
+
+    def _meet(self, head: Head) -> None:
+        """A head is read: have the request answered."""
         fields = head.fields
         self.known = head if fields.block else None
         self.keep_alive = fields.keep_alive and not self._closing
@@ -118,15 +137,13 @@ class HttpProtocol(Connection):
             self.mode = HELD
         else:
             self._expect_body(fields.length)
+            self._unasked = fields.expects
         self.begin(head)
-        if self.kept and self.mode in _BODY:
-            data, self.kept = self.kept, b""
-            self._take(data)
 
     def _wait_for_head(self, data: bytes, before: int) -> None:
         """A head isn't whole. It is looked at when it begins, and where it gets too long: not with each byte of it."""
         limit = self.port.limits.max_head
-        if not before:
+        if data and not before:  # empty lines alone are no sign of life
             self.since = self.port.tick
         if not before or len(data) > limit or before <= MAX_LINE < len(data):
             try:

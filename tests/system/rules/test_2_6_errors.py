@@ -195,10 +195,8 @@ def test_no_first_byte_in_time_is_504(world):
 @pytest.mark.needs("instances")
 def test_an_instance_that_takes_no_more_of_a_body_is_504(world):
     world.serve(max_body=64 << 20, upstream=UpstreamSpec(write_timeout=2.0, retry=ONCE), min_rate=0)
-    client, got = world.ask(post(b"/", b"", length=32 << 20))
-    piece = b"a" * (1 << 20)
-    while client.send_some(piece):
-        world.settle()
+    client, got = world.ask(post(b"/", b"", length=64 << 20))
+    client.push(b"a" * (1 << 20), world, most=64 << 20)
     world.advance(3.0)
     problem(client.answer(), 504, "connection_write_timeout")
     assert got.breaks_off()

@@ -60,6 +60,14 @@ INBOUND = {
     ),
     "length once empty": (line(b"hello", b"Content-Length: 5", b"Content-Length:"), REFUSED),
     "length and a comma": (line(b"hello", b"Content-Length: ,5"), REFUSED),
+    "length behind a vertical tab": (line(b"hello", b"Content-Length: \x0b5"), REFUSED),
+    "length before a form feed": (line(b"hello", b"Content-Length: 5\x0c"), REFUSED),
+    "length of two numbers": (line(b"hello", b"Content-Length: 5 5"), REFUSED),
+    "length with a parameter": (line(b"hello", b"Content-Length: 5;a=b"), REFUSED),
+    "length with a fraction": (line(b"hello", b"Content-Length: 5.0"), REFUSED),
+    "length in digits beyond ASCII": (line(b"hello", "Content-Length: \uff15".encode()), REFUSED),
+    "length that overflows 64 bits": (line(b"hello", b"Content-Length: 18446744073709551621"), REFUSED),
+    "length behind a vertical tab in its name": (line(b"hello", b"Content-Length\x0b: 5"), REFUSED),
     # transfer codings
     "chunked twice": (line(b"5\r\nhello\r\n0\r\n\r\n", *[b"Transfer-Encoding: chunked"] * 2), REFUSED),
     "chunked twice in one field": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: chunked, chunked"), REFUSED),
@@ -69,6 +77,17 @@ INBOUND = {
     "chunked behind a vertical tab": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: \x0bchunked"), REFUSED),
     "chunked behind a form feed": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: \x0cchunked"), REFUSED),
     "chunked behind a space of Latin-1": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: \xa0chunked"), REFUSED),
+    "chunked behind a tab": (chunks(b"5\r\nhello\r\n0\r\n\r\n", b"Transfer-Encoding:\tchunked"), V5),
+    "chunked, and another name for it": (
+        line(b"5\r\nhello\r\n0\r\n\r\n", b"Transfer-Encoding: chunked", b"Transfer_Encoding: identity"),
+        V5,
+    ),
+    "chunked, and an unknown coding in a field of its own": (
+        line(b"0\r\n\r\n", b"Transfer-Encoding: chunked", b"Transfer-Encoding: x"),
+        REFUSED,
+    ),
+    "chunked behind CR": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: \rchunked"), REFUSED),
+    "chunked behind NUL": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: \x00chunked"), REFUSED),
     "chunked with a parameter": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: chunked;a=b"), REFUSED),
     "chunked in part": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: chunke"), REFUSED),
     "chunked and more letters": (chunks(b"0\r\n\r\n", b"Transfer-Encoding: chunkedx"), REFUSED),
@@ -137,6 +156,12 @@ INBOUND = {
     "an extension with LF": (chunks(b"5;a\n=b\r\nhello\r\n0\r\n\r\n"), REFUSED),
     "an extension with LF at its end": (chunks(b"5;\nhello\r\n0\r\n\r\n"), REFUSED),
     "an extension with NUL": (chunks(b"5;a=\x00\r\nhello\r\n0\r\n\r\n"), REFUSED),
+    "an extension with a line end in quotes": (chunks(b'5;a="\r\nhello\r\n0\r\n\r\n'), V5),
+    "an extension behind a space": (chunks(b"5 ;a\r\nhello\r\n0\r\n\r\n"), V5),
+    "a space behind a chunk size": (chunks(b"5 \r\nhello\r\n0\r\n\r\n"), REFUSED),
+    "an extension without its semicolon": (chunks(b"5 a\r\nhello\r\n0\r\n\r\n"), REFUSED),
+    "a trailer that is folded": (chunks(b"5\r\nhello\r\n0\r\nX-A: 1\r\n 2\r\n\r\n"), REFUSED),
+    "a trailer with CR": (chunks(b"5\r\nhello\r\n0\r\nX-A: 1\r2\r\n\r\n"), REFUSED),
     "an extension": (chunks(b"5;a=b\r\nhello\r\n0;c\r\n\r\n"), V5),
     # request lines
     "a version by its prefix": (b"GET /v HTTP/1.1x\r\n" + HOST + b"\r\n", REFUSED),
@@ -237,6 +262,16 @@ INBOUND = {
         + HOST
         + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
         REFUSED,
+    ),
+    "an upgrade to HTTP/2 without a body": (
+        line(
+            b"",
+            b"Connection: Upgrade, HTTP2-Settings",
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABk",
+            method=b"GET",
+        ),
+        G,
     ),
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", REFUSED),
 }

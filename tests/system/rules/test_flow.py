@@ -13,8 +13,8 @@ from micro.spec.gateway import Route
 
 MEGABYTE = 1 << 20
 MOST = 64 * MEGABYTE
-HELD = 20 * MEGABYTE
-"""More than the kernel's buffers of all sockets on the way hold together, and far less than `MOST`."""
+HELD = 48 * MEGABYTE
+"""More than the kernel's buffers of all sockets on the way hold together (Linux lets one grow to 32), and less than `MOST`."""
 OWN = 512 << 10
 """Bytes that the gateway itself may hold for one exchange, in each direction."""
 

@@ -132,6 +132,21 @@ def test_idle_keys_go_before_keys_in_use():
     assert not limiter.hit("hourly", 1, 3600).allowed
 
 
+@settings(deadline=None)
+@given(hits=st.lists(st.one_of(st.sampled_from("abcd"), st.sets(st.sampled_from("abcd"), min_size=1))))
+def test_who_was_hit_longest_ago_is_looked_at_first(hits):
+    """However keys take turns, by themselves or several at once."""
+    limiter, order = window(), []
+    for hit in hits:
+        keys = [hit] if isinstance(hit, str) else sorted(hit)
+        if isinstance(hit, str):
+            limiter.hit(f"key {hit}", 100, 1.0)
+        else:
+            limiter.hit_all([Quota(f"key {key}", 100, 1.0) for key in keys])
+        order = [key for key in order if key not in keys] + keys
+    assert list(limiter._logs) == [f"key {key}" for key in order]
+
+
 def test_one_key_may_hold_more_than_the_bound_rather_than_start_anew():
     limiter = window(max_hits=3)
     hits = [limiter.hit("k", 5, 60).allowed for _ in range(7)]

@@ -21,7 +21,7 @@ from micro.testing import FakeClock
 from micro.web.server.turn import BrokenOff
 
 PEER = ("203.0.113.7", 50123)
-DEADLINE = 5.0
+DEADLINE = 60.0
 """Seconds after which a test that waits has failed."""
 
 

@@ -22,10 +22,11 @@ def serve(bench, echo):
 
 
 def holder(bench, *, role="user", scopes=(), **changes):
-    """A token `good` with these."""
+    """A token of its own with these."""
     known = bench.tokens.known
-    known["good"] = replace(known["good"], role=role, scopes=frozenset(scopes), **changes)
-    return [("authorization", "Bearer good")]
+    token = f"holder{len(known)}"
+    known[token] = replace(known["good"], role=role, scopes=frozenset(scopes), **changes)
+    return [("authorization", f"Bearer {token}")]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from micro.errors import CallError, TokenError
@@ -107,11 +109,42 @@ async def test_the_identity_is_kept_in_the_exchange(bench, echo):
 
     policy = Authentication(bench.tokens, required=True)
     exchange = Exchange("GET", b"/", [(b"authorization", b"Bearer good")])
+    exchange.started = 0.0
     assert policy.on_request(exchange) is None
     assert exchange.identity.subject == "ann"
     exchange = Exchange("GET", b"/", [(b"authorization", b"Bearer fresh")])
     assert await policy.on_request(exchange) is None
     assert exchange.identity.subject == "bob"
+
+
+async def test_a_field_that_was_just_accepted_is_asked_about_again_after_a_moment(bench, echo):
+    serve(bench, echo, "required")
+    assert (await bench.ask("GET", headers=bearer("good"))).status == 200
+    bench.tokens.known = {}
+    bench.tokens.failure = TokenError("The token has expired.")
+    assert (await bench.ask("GET", headers=bearer("good"))).status == 200
+    await bench.clock.advance(0.1)
+    assert (await bench.ask("GET", headers=bearer("good"))).status == 401
+    assert (await bench.ask("GET", headers=bearer("good"))).status == 401
+
+
+async def test_what_one_field_was_accepted_for_says_nothing_of_another(bench, echo):
+    serve(bench, echo, "required")
+    assert (await bench.ask("GET", headers=bearer("good"))).status == 200
+    assert (await bench.ask("GET", headers=bearer("goo"))).status == 401
+    assert (await bench.ask("GET", headers=bearer("fresh", "bearer"))).status == 200
+    assert bench.tokens.verified == ["goo", "fresh"]
+
+
+async def test_many_tokens_are_each_whose_they_are(bench, echo):
+    """Beyond what is remembered, too."""
+    good = bench.tokens.known["good"]
+    names = [f"user{number}" for number in range(600)]
+    bench.tokens.known = {name: replace(good, subject=name) for name in names}
+    serve(bench, echo, "required")
+    for name in (*names, *names[:5]):
+        assert (await bench.ask("GET", headers=bearer(name))).status == 200
+    assert [record.subject for record in bench.log] == [*names, *names[:5]]
 
 
 async def test_below_a_route_that_requires_a_token_401_comes_before_the_services_answer(bench, make_echo):
@@ -126,3 +159,16 @@ async def test_a_refused_token_leaves_nothing_behind(bench, echo):
     for _ in range(3):
         assert (await bench.ask("GET", headers=bearer("junk"))).status == 401
     assert bench.tokens.verified == ["junk"] * 3
+
+
+async def test_a_flood_of_tokens_that_nobody_made_is_not_remembered(bench):
+    from micro.gateway.exchange import Exchange
+    from micro.gateway.policies.auth import Authentication
+
+    policy = Authentication(bench.tokens, required=True)
+    bench.tokens.failure = TokenError("The token is malformed.")
+    for number in range(300):
+        exchange = Exchange("GET", b"/", [(b"authorization", b"Bearer %d" % number)])
+        exchange.request_id = ""
+        assert (await policy.on_request(exchange)).status == 401
+    assert policy._fields == {}

@@ -250,7 +250,7 @@ async def test_a_server_that_ends_the_task_while_the_gateway_does_ends_it(bench)
 
     wire = serve(bench, app).open("GET")
     await bench.clock.advance(3.5)
-    await asyncio.wait_for(entered.wait(), 5)
+    await asyncio.wait_for(entered.wait(), 60)
     wire.task.cancel()
     await asyncio.wait({wire.task})
     assert wire.task.cancelled()

@@ -75,7 +75,7 @@ async def test_a_request_in_flight_finishes_by_what_it_began_with(bench):
 
     bench.serve(app, cors=Cors(origins=("*",)), routes=[Route(path="/", service="app", timeout=10)])
     wire = bench.open("GET")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await entered.wait()
     bench.gateway.reconfigure(GatewaySpec(routes=()), {})
     await bench.clock.advance(2)

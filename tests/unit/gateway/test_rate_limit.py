@@ -89,6 +89,16 @@ async def test_an_ipv4_mapped_address_is_the_same_client(bench, echo):
     assert (await bench.ask("GET", client=("::ffff:192.0.2.1", 1))).status == 429
 
 
+async def test_more_clients_than_are_remembered_are_counted_each_by_itself(bench, echo):
+    limiter = RateLimit(bench.window, Meter("m", Rate(2, 60.0)))
+    for _ in range(2):
+        for number in range(1100):
+            exchange = Exchange("GET", b"/", [])
+            exchange.client = f"10.0.{number >> 8}.{number & 255}"
+            assert limiter.on_request(exchange) is None
+    assert len(limiter._keys) <= 1024
+
+
 async def test_a_stranger_cannot_choose_whom_it_is_counted_as(bench, echo):
     bench.serve(echo, rate_limit=Rate(1, 60.0))
     statuses = [

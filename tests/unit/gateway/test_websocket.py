@@ -45,7 +45,7 @@ class Socket:
         self.sent.append(message)
 
     async def end(self):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.task
         return self.sent
 

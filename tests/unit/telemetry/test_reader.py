@@ -140,7 +140,7 @@ class Following:
                 self.seen.append(fields["message"])
 
     async def settled(self):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.clock.until_sleeping()
 
     async def poll(self):

@@ -15,7 +15,7 @@ from micro.web.problems import Problem
 def test_the_page_names_only_files_that_are_served():
     """Nothing comes from the network."""
     page = docs_page("shop").body.decode()
-    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    links = re.findall(r'(?:src|href)="((?!data:)[^"]+)"', page)
     assert links
     assert set(links) <= DOCS
     assert "http" not in page.replace("<!doctype html>", "")
@@ -85,3 +85,10 @@ def test_the_document_is_answered_as_json():
     )
     assert document_response("/docs", "shop", dict).media_type == "text/html"
     assert document_response("/docs/start.js", "shop", dict).media_type == "text/javascript"
+
+
+def test_the_page_is_dark_where_the_system_is():
+    """Swagger UI has the colours; the page only has to ask for them."""
+    script = bytes(docs_asset("/docs/start.js").body).decode()
+    assert 'matchMedia("(prefers-color-scheme: dark)")' in script
+    assert 'classList.toggle("dark-mode"' in script

@@ -16,6 +16,7 @@ from micro.ids import is_id
 from micro.telemetry.metrics import Metrics
 from micro.testing import AsgiClient
 from micro.web.api import Api
+from micro.web.fields import PEER
 from micro.web.hosts import Hosts
 from micro.web.problems import Problem
 from micro.web.wrap import ServiceApp
@@ -30,6 +31,10 @@ async def seen(request: Request):
 
 async def echo(request: Request):
     return PlainTextResponse(await request.body(), headers={"X-Request-ID": "mine", "X-A": "b"})
+
+
+async def link(request: Request):
+    return PlainTextResponse(str(request.url_for("link")))
 
 
 async def fail(request: Request):
@@ -51,6 +56,7 @@ FOREIGN = Starlette(
         Route("/seen", seen),
         Route("/echo", echo, methods=["GET", "POST"]),
         Route("/fail", fail),
+        Route("/link", link),
         Route("/health", lambda request: PlainTextResponse("its own")),
         WebSocketRoute("/talk", talk),
     ]
@@ -79,6 +85,14 @@ async def test_resources_and_context_reach_any_app(client):
     """Nothing in the app has to be ours."""
     answer = await client.get("/seen")
     assert answer.json() == {"service": "shop", "request_id": answer.headers["x-request-id"]}
+
+
+async def test_links_that_the_app_makes_have_the_scheme_that_our_gateway_tells(client, verifier):
+    """A stranger's word doesn't count."""
+    proof = {PEER.decode(): verifier.token("gateway", kind="service")}
+    told = {"x-forwarded-proto": "https"}
+    links = [(await client.get("/link", headers=headers)).body for headers in (told, proof, told | proof)]
+    assert [link.partition(b":")[0] for link in links] == [b"http", b"http", b"https"]
 
 
 async def test_the_ids_are_echoed(client):

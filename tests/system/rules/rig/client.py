@@ -16,8 +16,11 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 class Client(End):
     """One connection to the gateway."""
 
-    def __init__(self, address, *, receive_buffer=0):
+    def __init__(self, address, *, host="", receive_buffer=0):
+        """`host`: its own address, where it is to be another than the gateway's."""
         sock = socket.socket()
+        if host:
+            sock.bind((host, 0))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         super().__init__(sock)

@@ -8,7 +8,7 @@ import socket
 from rig.end import LIMIT, End, part_of
 from rig.message import Ended, chunks, read_request
 
-SOON = 0.5
+SOON = 10.0
 """Seconds within which a request follows that is caused by the same bytes as an answer to a client."""
 
 

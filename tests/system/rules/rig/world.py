@@ -13,10 +13,12 @@ from rig.origin import Origin
 from rig.written import get
 
 from micro.cache.memory import MemoryCache
+from micro.clock import SystemClock
 from micro.errors import TokenError
 from micro.gateway.app import Gateway
 from micro.gateway.deadlines import Wheel
-from micro.runtime.server import Servers, bind
+from micro.runtime.server import Servers
+from micro.runtime.sockets import bind
 from micro.service import Identity
 from micro.spec.gateway import GatewaySpec, Route
 from micro.spec.upstream import RetrySpec, UpstreamSpec
@@ -191,8 +193,15 @@ class World:
         """How many bytes the gateway holds for its clients and instances, besides what the kernel does."""
         return self._loop.call(self._held)
 
+    def waiting(self):
+        """How many bytes the gateway has read of its clients and not looked at."""
+        return self._loop.call(lambda: sum(len(each.kept) for each in self._clients()))
+
+    def _clients(self):
+        return [one for server, _ in self._servers._servers for one in server.server_state.connections]
+
     def _held(self):
-        ends = [one for server, _ in self._servers._servers for one in server.server_state.connections]
+        ends = self._clients()
         if self.is_network:
             ends += [one for each in self.cluster.instances if each.pool for one in each.pool.connections]
         return sum(end.transport.get_write_buffer_size() for end in ends)
@@ -211,11 +220,11 @@ class World:
 
     def until(self, condition):
         """Return once `condition()` holds; everything that happens in the meantime is the gateway's own doing."""
-        for _ in range(1000):
-            if condition():
-                return
+        clock = SystemClock()
+        end = clock.monotonic() + LIMIT
+        while not condition():
+            assert clock.monotonic() < end, "it did not happen"
             self.settle()
-        raise AssertionError("it did not happen")
 
     def stop(self):
         """Begin to stop, as a stack does: what is in hand may be finished."""

@@ -10,7 +10,7 @@ from micro.spec.gateway import Route
 from micro.spec.terms import Rate
 from micro.spec.upstream import BreakerSpec
 
-LIMIT = 5.0
+LIMIT = 60.0
 BREAKER = BreakerSpec(failure_rate=50, requests=4, open=5.0)
 
 

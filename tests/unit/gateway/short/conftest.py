@@ -70,9 +70,9 @@ class FakeDirect:
     def start(self, exchange, downstream, *, body):
         leg = Leg(exchange, downstream, body=body)
         self.legs.append(leg)
+        downstream.leg = leg
         if self.at_once is not None:
             self.at_once(leg)
-        return leg
 
     async def serve(self, exchange, receive, send):
         raise NotImplementedError

@@ -78,7 +78,7 @@ async def test_a_client_that_leaves_then_is_noticed(gate):
     for _ in range(30):
         await client.wait(1.0)
     client.protocol.connection_lost(None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await app.left.wait()
     await client.turn()
     assert [record.status for record in client.log] == [200]

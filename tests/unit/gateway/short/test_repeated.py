@@ -217,3 +217,81 @@ async def test_a_last_answer_says_so_though_it_is_known(gate):
     client.protocol.retire()
     assert b"connection: close\r\n" in await answered(client, answer)
     assert client.transport.state == "closed"
+
+
+LINES = [
+    b"GET /a/2?q=1 HTTP/1.1",
+    b"GET /a?q=1&q=2 HTTP/1.1",
+    b"GET /a/%7Eb HTTP/1.1",
+    b"GET /a/%2e%2e/b HTTP/1.1",
+    b"GET /a/../b HTTP/1.1",
+    b"GET /a/..;/b HTTP/1.1",
+    b"GET /a/. HTTP/1.1",
+    b"GET /a/.well-known/b.json HTTP/1.1",
+    b"GET /a/v1.0/b.json HTTP/1.1",
+    b"GET /a%2Fb HTTP/1.1",
+    b"GET /health HTTP/1.1",
+    b"GET /b HTTP/1.1",
+    b"GET /c HTTP/1.1",
+    b"POST /c HTTP/1.1",
+    b"GET /d?q=1 HTTP/1.1",
+    b"GET /d?q=1&q=2 HTTP/1.1",
+    b"GET /none HTTP/1.1",
+    b"HEAD /a HTTP/1.1",
+    b"POST /a HTTP/1.1",
+    b"OPTIONS /a HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    b"TRACE /a HTTP/1.1",
+]
+"""Requests with the same fields as `GET`."""
+
+
+@pytest.mark.parametrize("line", LINES)
+async def test_another_request_with_the_same_fields_is_treated_as_on_a_connection_of_its_own(
+    gate, told, line
+):
+    routes = [
+        Route(path="/a", service="far", max_body=9),
+        Route(path="/b", service="far", max_body=8, timeout=2.0),
+        Route(path="/c", service="far", methods=("POST",)),
+        Route(path="/d", service="far", query={"q": "1"}),
+    ]
+    treated = []
+    for before in ([], [GET, GET, GET, GET.replace(b"/a", b"/a/1"), GET.replace(b"/a", b"/d?q=1")]):
+        client = gate(routes=routes)
+        await told(client, *before)
+        (answer,) = await told(client, GET.replace(b"GET /a HTTP/1.1", line))
+        new = [leg.exchange for leg in client.upstream.legs[len(before) :]]
+        went = [
+            (
+                each.method,
+                each.target,
+                each.query,
+                each.form,
+                each.body_limit,
+                each.pipeline.timeout,
+            )
+            for each in new
+            if each.via == client.upstream.legs[0].exchange.via
+        ]
+        treated.append((answer.partition(b"\r\n")[0], went))
+    assert treated[0] == treated[1]
+
+
+async def test_what_is_known_of_fields_is_known_by_route_and_not_without_bound(gate, told):
+    routes = [Route(path=f"/{number}", service="far") for number in range(20)]
+    client = gate(routes=routes)
+    for number in range(20):
+        await told(client, *[GET.replace(b"/a", b"/%d/%d" % (number, again)) for again in range(2)])
+        ways = client.protocol.known.fields.extra.ways
+        assert len(ways) <= 16
+        assert ways[client.leg.exchange.pipeline].pipeline is client.leg.exchange.pipeline
+
+
+async def test_fields_that_are_refused_are_refused_with_every_path(gate, told):
+    client = gate()
+    await told(client, GET, OTHER)
+    for path in (b"/a", b"/b", b"/c"):
+        bad = GET.replace(b"/a", path).replace(b"localhost", b"elsewhere.example")
+        (answer,) = await told(client, bad)
+        client.problem(answer, 400)

@@ -52,13 +52,13 @@ class Caller:
         self.news.set()
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 self.news.clear()
                 await self.news.wait()
 
     async def done(self):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.task
         return self.sent
 

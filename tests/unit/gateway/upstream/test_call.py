@@ -47,7 +47,7 @@ async def asked(there, scope):
     async def send(message):
         sent.append(message)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await there.upstream.call(scope, receive, send)
     return sent
 
@@ -150,7 +150,7 @@ async def through_middleware(there, exchange, headers=()):
     async def send(message):
         pass
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await Behind(middleware, None).serve(exchange, receive, send)
 
 

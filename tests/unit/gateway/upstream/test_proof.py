@@ -69,7 +69,7 @@ async def test_it_goes_with_what_the_gateway_passes_on(there, origin, exchange_o
         leg = there.upstream.leg(again, None, body=False, headers=None)
         again.began = exchange.started + seconds
         head = usual_head(again, pool)
-        assert (head is not None) is (known and seconds == 0.1), "the one before had the same"
+        assert bool(head) is (known and seconds == 0.1), "the one before had the same"
         assert proofs(head or leg._head(pool)) == [expected], seconds
 
 
@@ -94,7 +94,7 @@ async def test_it_goes_with_a_call_in_the_place_of_what_an_author_passes_on(ther
 
     task = asyncio.create_task(there.upstream.call(scope, nothing, nothing))
     _, request = await origin.answer(OK)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await task
     assert proofs(request) == [b"token-1"]
 

@@ -77,11 +77,11 @@ async def started(there, exchange, origin):
     """The request as the instance gets it."""
     client = there.start()
     client.leg.cancel()
-    leg = there.upstream.start(exchange, client, body=False)
+    there.upstream.start(exchange, client, body=False)
     peer = await origin.peer()
     while not (request := await peer.request()):
         peer = await origin.peer()
-    leg.cancel()
+    client.leg.cancel()
     return request
 
 

@@ -202,7 +202,7 @@ async def test_large_bodies_both_ways_at_one_time(bench, origin):
             client.leg.feed(piece)
         client.leg.end()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(echo(), send())
     await client.done()
     assert (len(client.body), client.ended, there.idle) == (size, True, 1)

@@ -55,13 +55,13 @@ class Caller:
         self.news.set()
 
     async def until(self, condition):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 self.news.clear()
                 await self.news.wait()
 
     async def done(self):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.task
         return self.sent
 
@@ -90,7 +90,7 @@ class Instance:
 
     async def pump(self, kind=Frame):
         """The next event."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not self.events:
                 data = await self.peer.reader.read(65536)
                 if not data:

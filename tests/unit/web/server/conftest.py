@@ -13,7 +13,7 @@ from micro.web.server.protocol import HttpProtocol
 from micro.web.server.room import Room
 
 DATE = (b"date", b"Thu, 01 Jan 2026 00:00:00 GMT")
-DEADLINE = 5.0
+DEADLINE = 60.0
 
 
 class Config:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from micro.spec.formats import METHODS
 from micro.web.problems import Problem
 from micro.web.server.head import CHUNKED, NO_BODY, HeadReader, again, check_beginning
+from micro.web.server.limits import MAX_KNOWN
 
 HOST = b"Host: localhost\r\n"
 
@@ -377,6 +378,38 @@ def test_nor_is_a_target(reader, byte):
 @pytest.mark.parametrize("data", [b"", b"\r\n", head()[:-1], head() + b"x", head() * 2, b"\r\n" + head()])
 def test_only_a_head_by_itself_is_recognized(reader, data):
     assert again(data, read(reader, head())) is None
+
+
+@pytest.mark.parametrize(("size", "recognized"), [(MAX_KNOWN // 2, True), (MAX_KNOWN, False)])
+def test_a_head_that_is_large_is_not_kept(reader, size, recognized):
+    data = head(b"X-A: " + b"a" * size)
+    said = read(reader, data)
+    assert (said.whole == data, said.fields.block != b"") == (recognized, recognized)
+    assert comes_again(reader, data, data)[1] == recognized
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        head(b"Proxy-Connection: close"),
+        head(b"Proxy-Connection: close", b"Connection: keep-alive"),
+        head(b"Connection: close"),
+        head(b"Content-Length: 999"),
+        head(b"Content-Length: 0"),
+        head(b"Transfer-Encoding: chunked"),
+        head(b"Connection: close", line=b"GET https://localhost/ HTTP/1.1"),
+        head(b"Content-Length: 999", line=b"GET https://localhost/ HTTP/1.1"),
+        b"GET http://localhost/ HTTP/1.1\r\nContent-Length: 999\r\n\r\n",
+        head(b"Content-Length: 999", line=b"GET * HTTP/1.1"),
+        head(b"Expect: tea", b"Transfer-Encoding: chunked", line=b"POST / HTTP/1.1"),
+        head(b"Connection: Upgrade", b"Upgrade: h2c"),
+        head(b"Connection: keep-alive", line=b"GET / HTTP/1.0"),
+    ],
+)
+def test_what_a_head_says_of_its_connection_is_not_said_of_the_next_one_s(reader, data):
+    with suppress(Problem):
+        reader.read(data, "http")
+    assert goes_on(reader)
 
 
 @given(data=st.binary(max_size=200))
