@@ -117,7 +117,10 @@ def command() -> Any:
 
 def main() -> None:
     """The `micro` command."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if (ending := sys.modules.get("micro.runtime.ending")) is not None:
+        ending.leave(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -139,7 +142,8 @@ def run(arguments: Sequence[str]) -> int:
         console.error(str(error))
         return 2 if isinstance(error, UsageError) else 1
     except OSError as error:
-        console.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        reason = error.strerror or str(error)
+        console.error(f"{error.filename}: {reason}" if error.filename else reason)
         return 1
     except Exception as error:
         if os.environ.get("MICRO_DEBUG"):

@@ -41,8 +41,8 @@ class Console:
     def __init__(
         self, out: TextIO | None = None, err: TextIO | None = None, *, environ: Mapping[str, str] = os.environ
     ) -> None:
-        self.out = out or sys.stdout
-        self.err = err or sys.stderr
+        self.out = out or sys.stdout or _nowhere()
+        self.err = err or sys.stderr or _nowhere()
         self.interactive = self.out.isatty()
         self.color = _wants_color(self.out, environ)
         self.err_color = _wants_color(self.err, environ)
@@ -162,6 +162,11 @@ def _wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
     if environ.get("FORCE_COLOR"):
         return True
     return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def _nowhere() -> TextIO:
+    """For a stream that whoever started this has closed. It takes the lowest number that is free, so that no socket does."""
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 # open as long as the process
 
 
 def _encode_anything(stream: TextIO) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from micro.commands.values import head_fields, http_method, json_value, member, text_of
+from micro.commands.values import content, head_fields, http_method, json_value, member
 from micro.commands.verb import DataVerb, Verb, add, argument, flag, flat, option, options, verb
 from micro.console import style
 from micro.errors import CallError, UsageError
@@ -24,6 +25,7 @@ app = flat()
 
 _CALL_TTL = 60.0
 """Seconds that the token of one call is valid."""
+_FRAMING = {"content-length", "transfer-encoding"}
 _BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1."""
 
@@ -66,6 +68,10 @@ class Call(DataVerb):
         stack = session.running()
         base = self._base(stack)
         headers = dict(head_fields(self.header)) | self._authorization(session)
+        if framing := _FRAMING & headers.keys():
+            raise UsageError(
+                f"--header: {framing.pop()} says how long the body is, which micro knows: leave it out"
+            )
         body = None
         if self.data is not None:
             body = self._body(headers)
@@ -87,13 +93,15 @@ class Call(DataVerb):
             if "content-type" not in headers:  # whoever names a type may send what he likes
                 headers["content-type"] = "application/json"
                 return json.dumps(json_value(self.data)).encode()
-            return text_of(self.data).encode()
+            return content(self.data)
         except ValueError as error:
             raise UsageError(f"--data {self.data!r:.60}: {error}") from error
 
     def _base(self, stack: RunningStack) -> str:
         if not self.path.startswith("/"):
             raise UsageError(f"PATH {self.path!r}: begins with a slash, as in /tasks")
+        if not self.path.isprintable():
+            raise UsageError(f"PATH {self.path!r}: write what can't be printed as %XX")
         if self.service is None:
             return stack.gateway
         if self.service not in stack.services:
@@ -105,11 +113,12 @@ class Call(DataVerb):
     def _send(self, console: Console, base: str, headers: dict[str, str], body: bytes | None) -> int:
         import httpx  # noqa: PLC0415 - loaded when used: 140 ms
 
+        fields = [(name.encode(), os.fsencode(value)) for name, value in headers.items()]
         try:
             with (
                 # Neither proxies nor credentials of the environment: the stack is on this machine.
                 httpx.Client(timeout=self.timeout, trust_env=False) as client,
-                client.stream(self.method, base + self.path, headers=headers, content=body) as answer,
+                client.stream(self.method, base + self.path, headers=fields, content=body) as answer,
             ):
                 return self._show(console, answer)
         except httpx.InvalidURL as error:

@@ -115,7 +115,7 @@ def forks_for(profile: Profile) -> AbstractContextManager[Forks | None]:
 
 
 class Screen:
-    """Shows a stack to whoever started it; a `micro.runtime.single.Observer`.
+    """Shows a stack to whoever started it; a `micro.runtime.options.Observer`.
 
     With a `session` and on a terminal, it shows what happens, too. A reader that goes away (`micro up | head`) is no
     reason to stop a stack: then nothing more is shown.

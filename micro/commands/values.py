@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from micro.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_FIELD = re.compile(r"\s*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:(?P<value>[^\0\r\n]*)")
+"""A field of a request's head; RFC 9110 section 5.1 for the name."""
 
 
 def whole_number(text: str) -> int:
@@ -42,10 +46,10 @@ def head_fields(texts: Iterable[str]) -> list[tuple[str, str]]:
     """What `--header` was given: names in small letters, with values. Raises `UsageError`, as it was given many times."""
     fields = []
     for text in texts:
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip():
+        field = _FIELD.fullmatch(text)
+        if field is None:
             raise UsageError(f"--header {text!r}: write 'Name: value'")
-        fields.append((name.strip().lower(), value.strip()))
+        fields.append((field["name"].lower(), field["value"].strip()))
     return fields
 
 
@@ -66,8 +70,9 @@ def json_object(text: str) -> dict[str, Any]:
 
 def json_value(text: str) -> Any:
     """Any JSON, given as text, as `@FILE`, or as `-` for standard input."""
+    written = content(text)
     try:
-        return json.loads(text_of(text), parse_constant=_no_constant)
+        return json.loads(written, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from error
 
@@ -87,14 +92,14 @@ def member(value: Any, path: str) -> Any:
     return value
 
 
-def text_of(text: str) -> str:
+def content(text: str) -> bytes:
     """The text itself, or what the file or standard input that it names holds."""
     if text == "-":
-        return sys.stdin.read()
+        return sys.stdin.buffer.read()
     if not text.startswith("@"):
-        return text
+        return os.fsencode(text)
     try:
-        return Path(text[1:]).read_text(encoding="utf-8")
+        return Path(text[1:]).read_bytes()
     except OSError as error:
         raise ValueError(f"can't be read: {error.strerror}") from error
 

@@ -105,7 +105,10 @@ class Verb:
         named = [name for name in (self.profile, self.dev and "dev", self.prod and "prod") if name]
         if len(named) > 1:
             raise UsageError("one profile at a time: give --dev, --prod or --profile NAME")
-        directory = Path(self.directory).resolve()
+        try:
+            directory = Path(self.directory).resolve()
+        except FileNotFoundError as error:
+            raise UsageError("the current folder was removed; go to another one, or say -C DIR") from error
         if not directory.is_dir():
             raise UsageError(f"there is no folder {self.directory}")
         return Session(directory, profile=named[0] if named else None, environ=os.environ, flags=flags)

@@ -61,7 +61,7 @@ def assemble(
     clock: Clock | None = None,
     services: Mapping[str, Service] | None = None,
     choice: Choice = ALL,
-    create: Create = registry.create,
+    create: Create | None = None,
 ) -> System:
     """Build every part of the stack. Imports the services (those in `services` are taken as given); opens nothing.
 
@@ -73,8 +73,9 @@ def assemble(
     clock = clock or SystemClock()
     began = clock.now().timestamp()
     loaded = load_stack(chosen, services)
-    process = choice.instance or new_id(clock)
-    shared = _share(config, profile, stack=loaded.stack, process=process, clock=clock, create=create)
+    # Looked up now: the module of a service may have put another in its place.
+    create = create or registry.create
+    shared = _share(config, profile, stack=loaded.stack, instance=choice.instance, clock=clock, create=create)
     hosted = _hosts(shared, loaded, create)
     announcer = Announcer(shared.bus, clock=shared.clock)
     wheel, metrics = Wheel(clock), Metrics()
@@ -139,12 +140,14 @@ def build_instance(shared: Shared, service: Service, store: Store | None) -> Ins
 
 
 def _share(
-    config: Config, profile: Profile, *, stack: Stack, process: str, clock: Clock, create: Create
+    config: Config, profile: Profile, *, stack: Stack, instance: str | None, clock: Clock, create: Create
 ) -> Shared:
     journal = None
     arguments: dict[str, Any] = {}
     if not registry.backend_class("bus", profile.bus).features.shared_by_processes:
         journal = arguments["journal"] = SqliteJournal(stack.state / "bus.db")
+    elif instance is not None and registry.scheme_of(profile.bus) == "kafka":
+        arguments["instance"] = instance  # it keeps lists of its members
     bus = create("bus", profile.bus, clock=clock, **arguments)
     cache = create("cache", profile.cache, clock=clock)
     upstreams: dict[str, LocalUpstream | NetworkUpstream] = {}
@@ -164,7 +167,7 @@ def _share(
         verifier=_verifier(stack, keys, caller, clock=clock),
         hosts=Hosts(stack.gateway.hosts, more=stack.gateway.routed_hosts),
         metrics={member.name: Metrics() for member in stack.members},
-        process=process,
+        process=instance or new_id(clock),
     )
 
 

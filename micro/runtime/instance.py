@@ -8,6 +8,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from micro.runtime.ending import CANCELLATION, cancelled
 from micro.runtime.lifespan import Lifespan
 from micro.runtime.supervise import Supervised
 from micro.telemetry.logs import current_service
@@ -77,7 +78,10 @@ class Instance:
             self._task = asyncio.create_task(self._work(), name=f"workers of {self.name}")
 
     async def rest(self, grace: float) -> None:
-        """End the work: events in hand are finished for up to `grace` seconds, then all of it is cancelled. Idempotent."""
+        """End the work: events in hand are finished for up to `grace` seconds, then all of it is cancelled. Idempotent.
+
+        What swallows its cancellation is left behind, and that is logged.
+        """
         task, self._task = self._task, None
         if task is None:
             return
@@ -87,8 +91,8 @@ class Instance:
         except Exception:  # noqa: BLE001 - whatever it is, the rest of the shutdown goes on
             _log.exception("%s: its events did not come to rest", self.name)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            if await cancelled({task}, limit=CANCELLATION):
+                _log.error("%s: its work goes on though it was cancelled %g s ago", self.name, CANCELLATION)
 
     async def stop(self, grace: float = 0.0) -> None:
         """End the work, then run the app's shutdown. Idempotent."""

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from micro.errors import ConfigurationError
+from micro.runtime.ending import cancelled
 
 if TYPE_CHECKING:
     from micro.service import ASGIApp
@@ -74,8 +75,7 @@ class Lifespan:
     async def _cancel(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task}, timeout=_STUBBORN)
+            await cancelled({task}, limit=_STUBBORN)
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}

@@ -17,7 +17,7 @@ from micro.runtime.state import RunRecord
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
-    from micro.runtime.single import RunnerOptions
+    from micro.runtime.options import RunnerOptions
     from micro.runtime.system import System
 
 

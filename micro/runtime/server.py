@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import socket
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from micro.errors import ConfigurationError, PortInUse
 from micro.runtime.acceptor import Acceptor
+from micro.runtime.ending import CANCELLATION, cancelled, place
+from micro.runtime.sockets import BACKLOG
 from micro.spec.gateway import GatewaySpec
 from micro.web.server.limits import Limits
 from micro.web.server.port import TICK, Port
@@ -24,6 +23,7 @@ from micro.web.server.protocol import HttpProtocol
 from micro.web.server.room import Room, connections_for, open_files
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from micro.clock import Clock
@@ -33,40 +33,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("micro.runtime.server")
 
-_BACKLOG = 2048
-CANCELLATION = 5.0
-"""Seconds that requests have to end when they are cut off. An application that swallows its cancellation would take for
-ever."""
 FEW = 500
 """Connections below which a person is told how many there may be: the limit of open files wants to be raised."""
-
-
-def bind(owner: str, host: str, port: int, *, hint: str = "") -> socket.socket:
-    """A listening TCP socket for `owner`; connections queue from now on. Port 0 is any free one.
-
-    Raises `PortInUse` (with `hint`, how to choose another) and `ConfigurationError` for an address that can't be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named by its protocol number, because asyncio sets TCP_NODELAY on such sockets only: without it, 40 ms a request.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(owner, host, port, hint=hint) from error
-        raise ConfigurationError(f"{owner}: can't listen on {host}:{port}: {error.strerror}") from error
-    return sock
-
-
-def base_url(sock: socket.socket) -> str:
-    """Where a client on this machine finds a bound socket: `http://host:port`, a wildcard written as loopback."""
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _websocket(**arguments: Any) -> asyncio.Protocol:
@@ -90,6 +58,8 @@ class Servers:
         self._room = Room(self._most)
         self._servers: list[tuple[_Server, socket.socket]] = []
         self._ports: list[Port] = []
+        self._deaf: set[asyncio.Task[Any]] = set()
+        """Requests that swallow their cancellation."""
 
     def add(
         self, app: ASGIApp, sock: socket.socket, *, gateway: Gateway | None = None, shared: bool = False
@@ -115,7 +85,7 @@ class Servers:
             server_header=False,
             log_config=None,
             access_log=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
         )
         self._servers.append((_Server(config, shared=shared), sock))
         self._ports.append(port)
@@ -177,17 +147,15 @@ class Servers:
 
     async def _cut_off(self) -> int:
         connections = [one for server, _ in self._servers for one in server.server_state.connections]
-        tasks = [task for server, _ in self._servers for task in server.server_state.tasks]
-        for task in tasks:
-            task.cancel()
-        ended, deaf = await asyncio.wait(tasks, timeout=CANCELLATION) if tasks else (set(), set())
-        await asyncio.gather(*ended, return_exceptions=True)
+        tasks = {task for server, _ in self._servers for task in server.server_state.tasks}
+        deaf = await cancelled(tasks - self._deaf, limit=CANCELLATION)
+        self._deaf |= deaf
         if deaf:
             _log.error(
                 "%d requests go on though they were cancelled %g s ago, and are left behind: %s",
                 len(deaf),
                 CANCELLATION,
-                ", ".join(sorted(map(_place, deaf))[:3]),
+                ", ".join(sorted(map(place, deaf))[:3]),
             )
         for connection in connections:
             connection.transport.abort()
@@ -201,17 +169,6 @@ class Servers:
         from micro.gateway.protocol import GatewayProtocol  # noqa: PLC0415 # loaded when first used
 
         return lambda port: GatewayProtocol(port, gateway)
-
-
-def _place(task: asyncio.Task[Any]) -> str:
-    """Where a task waits: the innermost line of a coroutine that is not the standard library's."""
-    place = task.get_name()
-    waits: Any = task.get_coro()
-    while (frame := getattr(waits, "cr_frame", None)) is not None:
-        if not frame.f_globals["__name__"].startswith("asyncio."):
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        waits = getattr(waits, "cr_await", None)
-    return place
 
 
 class _Connections(set[Any]):

@@ -75,7 +75,7 @@ class Settings:
         A note says what was done, or what needs a restart. Raises `ConfigurationError` where the files are wrong;
         nothing has changed then.
         """
-        config = self._read() if self._read is not None else self._config
+        config = self._again()
         notes = [f"restart needed: {key} changed" for key in self._waiting(config)]
         changed = False
         if {*self._choice.of(config.stack).names} == {*self._system.shared.stack.names}:
@@ -86,6 +86,16 @@ class Settings:
             "changed": changed,
             "notes": ["the gateway's settings are in force", *notes] if changed else notes,
         }
+
+    def _again(self) -> Config:
+        """What the files say now. Raises `ConfigurationError`, also where the file that the stack runs by is gone."""
+        config = self._read() if self._read is not None else self._config
+        file = self._config.stack.file
+        if file is not None and config.stack.file != file:
+            raise ConfigurationError(
+                "is gone; put it back, or stop the stack with: micro down", file=file.name
+            )
+        return config
 
     def follow(self, notice: Callable[[str], None], *, news_only: bool = False) -> None:
         """The same, and tell what came of it; of wrong files, why everything stays as it was.

@@ -10,27 +10,24 @@ import asyncio
 import gc
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from micro.runtime.members import Members
-from micro.runtime.server import Servers, base_url, bind
-from micro.runtime.settings import ALL, Choice, Settings
-from micro.runtime.stop import Stop, completes
+from micro.runtime.server import Servers
+from micro.runtime.settings import Settings
+from micro.runtime.sockets import base_url, bind
+from micro.runtime.stop import completes
 from micro.runtime.supervise import Supervised
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Collection
 
-    from micro.config.read import Config
-    from micro.runtime.multi.forks import Forks
+    from micro.runtime.options import RunnerOptions
     from micro.runtime.presence import Presence
     from micro.runtime.reload import Reloader
-    from micro.runtime.report import Report
-    from micro.runtime.state import StateFolder
     from micro.runtime.system import System
 
 _log = logging.getLogger("micro.runtime.single")
@@ -43,46 +40,6 @@ _HURRY = 3.0
 """Seconds that the services get to end after a second request to stop, or after a failed start."""
 LOOPBACK = "127.0.0.1"
 _RELOAD = "reload"
-
-
-class Observer(Protocol):
-    """Whoever started the stack, and wants to know how it goes."""
-
-    def ready(self, report: Report) -> None:
-        """Every port answers."""
-        ...
-
-    def stopping(self) -> None:
-        """The stack was asked to stop, and drains."""
-        ...
-
-    def notice(self, text: str) -> None:
-        """Something to show now, such as a reload or why there was none: one short block of lines."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerOptions:
-    """What a runner works with besides its system."""
-
-    folder: StateFolder
-    """Held by the caller."""
-    observer: Observer
-    stop: Stop
-    began: float
-    """The clock's monotonic time at which the command started."""
-    choice: Choice = ALL
-    """What the system was assembled with."""
-    read: Callable[[], Config] | None = None
-    """Reads the configuration again; without it, it is never read again."""
-    reload: bool = False
-    """Follow edits to the services' code."""
-    migrate: bool = False
-    """Bring the databases on servers up to date first."""
-    tell: Callable[[str], None] = _log.info
-    """Takes a line on each server."""
-    forks: Forks | None = None
-    """What forks processes, where that runs already. Closed by the runner."""
 
 
 class SingleRunner:

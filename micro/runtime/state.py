@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _LONGEST_SOCKET_PATH = 100
 """Bytes. The limit of `sun_path` is 108 on Linux and 104 on macOS, the closing NUL included."""
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
+"""What Kafka takes in no name."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,8 @@ class StateFolder:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise ConfigurationError("is in the way: it is to be a folder", file=self.path) from error
         except OSError as error:
             raise ConfigurationError(f"can't write here: {error.strerror}", file=self.path) from error
         try:
@@ -88,8 +94,7 @@ class StateFolder:
 
         Raises `ConfigurationError` where that folder is someone else's or the path is too long for a socket.
         """
-        name = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16] + ".sock"
-        path = private_folder(_temporary_roots()) / name
+        path = private_folder(_temporary_roots()) / f"{_digest(self.path)[:16]}.sock"
         if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
             raise ConfigurationError(f"{path} is too long for a Unix socket; set TMPDIR to a shorter folder")
         return path
@@ -119,6 +124,15 @@ class StateFolder:
         (self.path / "run.json").unlink(missing_ok=True)
 
 
+def lasting_name(process: str, folder: Path) -> str:
+    """The name of a process of the stack in `folder` among all that use the same servers: when it comes back, too.
+
+    Who comes back under a name has its partitions and buckets at once. So no two may have one at a time: neither those of
+    two machines, nor those of two folders, each of which just one stack can hold.
+    """
+    return f"{process}.{_UNFIT.sub('-', socket.gethostname())}.{_digest(folder)[:8]}"
+
+
 def read_run(folder: Path) -> RunRecord | None:
     """What `run.json` in the state folder says, or nothing. It may be a killed stack's: connecting to its socket tells."""
     try:
@@ -146,6 +160,10 @@ def private_folder(roots: Iterable[Path]) -> Path:
     if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
     return folder
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
 
 
 def _temporary_roots() -> list[Path]:

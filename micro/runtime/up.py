@@ -6,22 +6,18 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from micro.clock import SystemClock
+from micro.runtime.ending import run
 from micro.runtime.settings import ALL, Choice
-from micro.runtime.state import StateFolder
-from micro.runtime.threads import still_running
+from micro.runtime.state import StateFolder, lasting_name
 from micro.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -30,12 +26,10 @@ if TYPE_CHECKING:
     from micro.profile import Profile
     from micro.runtime.multi.forks import Forks
     from micro.runtime.multi.runner import MultiRunner
-    from micro.runtime.single import Observer, RunnerOptions, SingleRunner
+    from micro.runtime.options import Observer, RunnerOptions
+    from micro.runtime.single import SingleRunner
 
 _log = logging.getLogger("micro.runtime.up")
-
-_THREADS = 1.0
-"""Seconds that threads get to end by themselves once everything else is closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +67,9 @@ def up(
     options: UpOptions | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Run the stack in this thread, the process's main one, until it is asked to stop; then nothing of it is left.
+    """Run the stack in this thread, the process's main one, until it is asked to stop; then nothing of ours is left.
+
+    What a service's code has running may be: end the process with `micro.runtime.ending.leave`.
 
     `observer` is told when it is ready. SIGINT, SIGTERM and the verb `stop` drain it; a second one stops it at once.
     SIGHUP reads the configuration again, or drains it where it comes with the end of the terminal.
@@ -88,7 +84,7 @@ def up(
 
     async def main() -> None:
         # Loaded here, when the folder is known to be free and nobody looks for garbage.
-        from micro.runtime.single import RunnerOptions  # noqa: PLC0415 - as said above
+        from micro.runtime.options import RunnerOptions  # noqa: PLC0415 - as said above
         from micro.runtime.stop import Stop  # noqa: PLC0415 - as said above
 
         with Stop() as stop:
@@ -122,14 +118,7 @@ def up(
         # Next to nothing of a start is garbage, and looking for it takes a tenth of the time. The runner enables it.
         held.callback(gc.enable)
         gc.disable()
-        stuck = _run(main, clock)
-        if stuck:
-            _log.warning("left behind, as they don't end: %s", ", ".join(stuck))
-    if stuck:
-        # Python would wait for these threads for ever; everything that is ours is closed.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        run(main, clock=clock)
 
 
 def _backed(
@@ -171,7 +160,9 @@ def _runner(
     from micro.runtime.assemble import assemble  # noqa: PLC0415 - as above, for the others
     from micro.runtime.single import SingleRunner  # noqa: PLC0415 - as above
 
-    return SingleRunner(assemble(config, profile, clock=clock, choice=chosen.choice), chosen)
+    name = lasting_name("stack", config.stack.root)
+    choice = replace(chosen.choice, instance=name)
+    return SingleRunner(assemble(config, profile, clock=clock, choice=choice), chosen)
 
 
 async def _work(config: Config, profile: Profile, chosen: RunnerOptions, clock: Clock) -> None:
@@ -180,22 +171,3 @@ async def _work(config: Config, profile: Profile, chosen: RunnerOptions, clock: 
     runner = _runner(config, profile, chosen, clock)
     with Hangup(reload=runner.reread, stop=chosen.stop.ask):
         await runner.run()
-
-
-def _run(main: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> list[str]:
-    """Run `main` in an event loop of its own; the names of the threads that don't end when it has."""
-    import uvloop  # noqa: PLC0415 - loaded with the rest of what runs
-
-    before = threading.enumerate()
-    executor = ThreadPoolExecutor(thread_name_prefix="micro")
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    runner.get_loop().set_default_executor(executor)
-    stuck: list[str] = []
-    try:
-        runner.run(main())
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        stuck = still_running(before, limit=_THREADS, clock=clock)
-        if not stuck:
-            runner.close()
-    return stuck

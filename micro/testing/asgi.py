@@ -19,7 +19,7 @@ Message = dict[str, Any]
 CUT = b"\x00cut"
 """As a piece of a request body: the client goes away here."""
 
-_TIMEOUT = 10.0
+_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class AsgiClient:
         """The whole response to one request. `target` is path and query as they stand in a request line.
 
         `json` is encoded and its content type set; `body` is sent as it is, in one piece or several, of which `CUT` ends
-        the connection. Raises `ConnectionError` when the app gives no whole response, `TimeoutError` after 10 s.
+        the connection. Raises `ConnectionError` when the app gives no whole response, `TimeoutError` after 60 s.
         """
         async with self.stream(method, target, headers=headers, json=json, body=body) as streamed:
             chunks = [chunk async for chunk in streamed.chunks()]

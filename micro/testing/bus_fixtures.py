@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from micro.bus.ports import Bus, Subscription
 
 
-async def collect(member: Subscription, count: int, *, deadline: float = 20.0) -> list[Record]:
+async def collect(member: Subscription, count: int, *, deadline: float = 60.0) -> list[Record]:
     """The next `count` records of a member; `TimeoutError` after `deadline` seconds."""
     records: list[Record] = []
     async with asyncio.timeout(deadline):

@@ -66,7 +66,7 @@ async def entries(store: Store) -> list[object]:
 
 async def works(store: Store) -> None:
     """A whole transaction goes through, soon: nothing was left behind that holds it up."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with store.transaction() as tx:
             await tx.execute("insert into item (id) values ('probe')")
             assert await tx.execute("delete from item where id = 'probe'") == 1

@@ -56,7 +56,7 @@ class LifecycleContract(StoreFixtures):
         await asyncio.gather(*(store.query("select 1 as one") for _ in range(20)))
         await store.close()
         for thread in set(threading.enumerate()) - threads:
-            thread.join(10)
+            thread.join(60)
         assert set(threading.enumerate()) <= threads
         assert asyncio.all_tasks() <= tasks
 
@@ -75,7 +75,7 @@ class LifecycleContract(StoreFixtures):
             async with store.transaction() as tx:
                 await add_item(tx, "a")
                 reads = [asyncio.create_task(store.query("select 1 as one")) for _ in range(50)]
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await store.close()
                     outcomes = await asyncio.gather(*reads, return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

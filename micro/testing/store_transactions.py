@@ -115,7 +115,7 @@ class TransactionContract(StoreFixtures):
 
     async def test_two_writers_of_different_rows_do_not_wait_for_each_other(self, store: Store) -> None:
         need(store, "concurrent_writers")
-        async with asyncio.timeout(10), store.transaction() as one, store.transaction() as other:
+        async with asyncio.timeout(60), store.transaction() as one, store.transaction() as other:
             await add_item(one, "a")
             await add_item(other, "b")
         assert await items(store) == ["a", "b"]

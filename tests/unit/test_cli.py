@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import os
 import pty
@@ -15,7 +14,6 @@ from pathlib import Path
 import pytest
 import typer
 
-from micro import __main__ as beginning
 from micro import cli
 from micro.cli import VERBS, run
 from micro.commands import verb
@@ -321,6 +319,37 @@ class TestEndings:
         os.close(write)
         assert (result.returncode, result.stderr) in {(0, b""), (1, b"")}, "Typer's own help ends with 1"
 
+    @pytest.mark.parametrize(("closed", "said"), [(1, ("", "")), (2, ("micro ", ""))])
+    def test_an_output_that_is_closed_takes_what_is_said_and_no_more(self, closed, said):
+        script = f'exec "$0" -m micro version {closed}>&-'
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(
+            ["bash", "-c", script, sys.executable], capture_output=True, text=True, env=environ, check=False
+        )
+        assert (result.returncode, result.stdout[:6], result.stderr) == (0, *said)
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is one on Linux")
+    def test_a_full_disk_is_one_sentence(self):
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        script = '"$0" -m micro version >/dev/full'
+        result = subprocess.run(
+            ["bash", "-c", script, sys.executable], capture_output=True, text=True, env=environ, check=False
+        )
+        assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
+
+    def test_a_folder_that_was_removed_is_one_sentence(self, tmp_path):
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        script = 'mkdir "$1" && cd "$1" && rmdir "$1" && exec "$0" -m micro ps'
+        result = subprocess.run(
+            ["bash", "-c", script, sys.executable, tmp_path / "gone"],
+            capture_output=True,
+            text=True,
+            env=environ,
+            check=False,
+        )
+        assert result.returncode == 2
+        assert result.stderr == "error: the current folder was removed; go to another one, or say -C DIR\n"
+
     def test_a_pipe_into_head_is_no_failure(self):
         script = 'set -o pipefail; "$0" -m micro version | head -n 1'
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -344,19 +373,50 @@ class TestEndings:
             assert (b"\x1b[" in os.read(master, 10_000)) is colored
             os.close(master)
 
-    def test_ctrl_c_while_it_is_loaded_is_the_exit_code_130_and_no_traceback(self, monkeypatch):
-        class Interrupted:
-            def find_spec(self, name, *_):
-                if name == "micro.cli":
-                    raise KeyboardInterrupt
+    @pytest.mark.parametrize("moment", ["find_spec", "run"])
+    def test_ctrl_c_is_the_exit_code_130_and_no_traceback_even_while_it_is_loaded(self, moment):
+        """However somebody's import takes the exception that Python makes of it."""
+        script = f"""
+import os, signal, sys
+from micro import __main__ as beginning
 
-        monkeypatch.delitem(sys.modules, "micro.cli")
-        monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
-        with pytest.raises(SystemExit) as ended:
-            beginning.main()
-        gc.enable()
-        assert ended.value.code == 130
-        assert ended.value.__suppress_context__
+def interrupt(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        if {moment!r} == "find_spec":
+            raise ImportError("something was interrupted")
+        raise
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "micro.cli":
+            interrupt()
+
+if {moment!r} == "find_spec":
+    sys.meta_path.insert(0, Finder())
+else:
+    from micro import cli
+    cli.Console = interrupt
+beginning.main()
+"""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=environ, check=False
+        )
+        assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+    def test_one_that_is_to_hear_no_ctrl_c_does_not(self):
+        script = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nfrom micro.__main__ import main\ntry: main()\nfinally: assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(
+            [sys.executable, "-c", script, "--version"],
+            capture_output=True,
+            text=True,
+            env=environ,
+            check=False,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
 
     def test_both_ways_to_start_it_are_the_same(self, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["micro", "--version"])

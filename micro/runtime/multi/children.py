@@ -123,6 +123,8 @@ class Child:
 
         Raises `ConfigurationError` with the reason where it refuses or ends; nothing of it runs then.
         """
+        if self._stopping.is_set():
+            raise ConfigurationError(f"{self.name} is to end")
         self.began = self._clock.monotonic()
         self._last, self.report, self._opening = "", {}, 0.0
         try:
@@ -141,6 +143,7 @@ class Child:
         process = Process(launch, self._output, forks=self._house.forks)
         # Known from here on, so that whoever wants it ended finds it.
         talk = self._talk = Conversation(self.name, ours, process, last=lambda: self._last)
+        process.begin()
         try:
             await talk.open()
             await process.start()

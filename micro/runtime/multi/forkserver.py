@@ -22,6 +22,7 @@ import fcntl
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -68,15 +69,24 @@ class Order(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     """Import, then fork what is ordered until the supervisor is gone. Returns the exit code, in each program, too."""
-    line = socket.socket(fileno=int(arguments[0]))
-    line.set_inheritable(False)
+    with socket.socket(fileno=int(arguments[0])) as line:
+        line.set_inheritable(False)
+        return serve(line) if _load(arguments[1:], line) else 0
+
+
+def _load(modules: list[str], line: socket.socket) -> bool:
+    """Import what children have in common, and these; whether the supervisor still wants any when that is done."""
+    end = select.poll()
+    end.register(line, 0)
     gc.disable()  # next to nothing of a start is garbage; a child enables it when it is ready
-    for name in (*_COMMON, *arguments[1:]):
+    for name in (*_COMMON, *modules):
+        if end.poll(0):
+            return False
         with suppress(ImportError):  # a driver that isn't installed: whoever needs it says so
             import_module(name)
     gc.freeze()  # nor is it written to, all over the memory that the processes share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a launcher ended: it has told
-    return serve(line)
+    return True
 
 
 def serve(line: socket.socket) -> int:

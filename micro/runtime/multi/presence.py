@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from micro.runtime.multi.children import Child
     from micro.runtime.multi.relay import Relay
     from micro.runtime.multi.supervisor import Supervisor
-    from micro.runtime.single import RunnerOptions
+    from micro.runtime.options import RunnerOptions
 
 _LAST_WORDS = 2.0
 """Seconds to publish what is still to be told at the end."""

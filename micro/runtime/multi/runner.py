@@ -23,8 +23,7 @@ from micro.runtime.multi.presence import MultiPresence
 from micro.runtime.multi.relay import Relay
 from micro.runtime.multi.supervisor import GATEWAY, Supervisor
 from micro.runtime.parts.description import Description
-from micro.runtime.server import base_url
-from micro.runtime.sockets import listen, unbound
+from micro.runtime.sockets import base_url, listen, unbound
 from micro.runtime.stop import completes
 from micro.runtime.supervise import Supervised
 from micro.service import Service
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from micro.clock import Clock
     from micro.config.read import Config
     from micro.profile import Profile
-    from micro.runtime.single import RunnerOptions
+    from micro.runtime.options import RunnerOptions
     from micro.stack import Stack
 
 _log = logging.getLogger("micro.runtime.multi.runner")

@@ -32,6 +32,7 @@ import msgspec
 from micro.clock import SystemClock
 from micro.config.environment import ADVERTISE
 from micro.errors import MicroError
+from micro.runtime.ending import leave, run
 from micro.runtime.multi.lifeline import LifeLine
 from micro.runtime.parts.description import Description, Start
 from micro.runtime.sockets import listen, unbound
@@ -212,14 +213,14 @@ async def _main(sock: socket.socket) -> int:
 
 def main(arguments: list[str]) -> int:
     """Be the child that the other end of the descriptor describes."""
-    import uvloop  # noqa: PLC0415 - loaded by the process that is a child
-
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
     gc.disable()  # next to nothing of a start is garbage; it is enabled when the part is ready
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(sock))
-    return _FAILED
+    code = _FAILED
+    with contextlib.suppress(KeyboardInterrupt):
+        code = run(partial(_main, sock), clock=SystemClock())
+    leave(code)
+    return code
 
 
 if __name__ == "__main__":

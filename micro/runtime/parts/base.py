@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from micro.profile import Profile
 from micro.runtime.assemble import assemble
 from micro.runtime.parts.registration import Registration
 from micro.runtime.settings import Choice
+from micro.runtime.state import lasting_name
 from micro.runtime.supervise import Supervised
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from micro.service import ASGIApp
     from micro.stack import Member, Stack
 
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 LINGER = 0.5
 """Seconds for which a client that keeps a connection may still use it when an instance ends."""
 
@@ -47,9 +46,8 @@ class BasePart:
         self.verbs: Mapping[str, Answer] = {}
         self.clock: Clock = SystemClock()
         self.description = description
-        # Who comes back under a name has its partitions and buckets at once; so no two machines may have the same.
-        self.instance = f"{description.instance}.{_UNFIT.sub('-', socket.gethostname())}"
-        self.choice = Choice(names=description.names, depends=description.depends, instance=self.instance)
+        name = lasting_name(description.instance, Path(description.directory))
+        self.choice = Choice(names=description.names, depends=description.depends, instance=name)
         self._system: System | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,15 +75,7 @@ class BasePart:
 
     def assemble(self, config: Config) -> None:
         """Make `system` of the description's back ends and this configuration. Raises as `assemble` does."""
-        self._system = assemble(
-            config, self.profile, clock=self.clock, choice=self.choice, create=self.create
-        )
-
-    def create(self, port: registry.Port, url: str, **arguments: Any) -> Any:
-        """A back end, as `micro.registry.create` makes it; a bus that keeps lists of its members is told who this one is."""
-        if port == "bus" and registry.scheme_of(url) == "kafka":
-            arguments["instance"] = self.instance
-        return registry.create(port, url, **arguments)
+        self._system = assemble(config, self.profile, clock=self.clock, choice=self.choice)
 
     def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run it until the end, again where it fails."""
@@ -157,7 +147,7 @@ class ServingPart(BasePart):
         """
         shared, description = self.system.shared, self.description
         [key] = await shared.keys.keys()
-        discovery = self.create(
+        discovery = registry.create(
             "discovery", shared.profile.cache, clock=self.clock, stack=f"{shared.stack.name}:{key['kid']}"
         )
         host = os.environ.get(ADVERTISE) or "127.0.0.1"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from micro.errors import MicroError
 from micro.runtime.members import Members
 from micro.runtime.parts.base import LINGER, BasePart, but_the_gateways
-from micro.runtime.settings import Choice
 
 if TYPE_CHECKING:
     from micro.runtime.parts.description import Description, Start
@@ -30,7 +30,7 @@ class ProgramPart(BasePart):
         super().__init__(description)
         config = self.read()
         member = self.choice.of(config.stack).member(description.service)
-        self.choice = Choice(names=(member.name,), depends=False)
+        self.choice = replace(self.choice, names=(member.name,), depends=False)
         self.assemble(but_the_gateways(config))
         self._members = Members(self.system, grace=description.grace, notice=_log.warning)
         self._members.prepare()

@@ -46,7 +46,7 @@ class Launch:
 
 
 class Process:
-    """A program that runs. `start` it; `ended` waits for its end, `stop` and `kill` ask for it.
+    """A program that runs. `begin` or `start` it; `ended` waits for its end, `stop` and `kill` ask for it.
 
     Both its output streams go to `output`. Its group gets SIGTERM, and SIGKILL after the grace, when it is stopped, when
     the program itself has ended before others of its group, and when this process is gone, be it by kill -9. Only a child
@@ -67,16 +67,21 @@ class Process:
         self._refusal: MicroError | None = None
         """Why it never ran."""
 
+    def begin(self) -> None:
+        """Have it run soon. From now on its end can be asked and waited for."""
+        self._watching = asyncio.create_task(self._live(), name=f"process {self._launch.command[0]}")
+
     async def start(self) -> None:
-        """Return when the program runs. Raises `MicroError` where the system refuses to run anything.
+        """Return when the program runs, which it need not have begun to. Raises `MicroError` where the system refuses.
 
         A program that can't be executed has run: it ended at once, with exit code 127, and its output says why.
         """
-        name = f"process {self._launch.command[0]}"
-        watching = self._watching = asyncio.create_task(self._live(), name=name)
+        if self._watching is None:
+            self.begin()
+        assert self._watching is not None
         started = asyncio.create_task(self._started.wait())
         try:
-            await asyncio.wait({started, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({started, self._watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             started.cancel()
         if self._refusal is not None:

@@ -21,7 +21,7 @@ from micro.runtime.client import find_stack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds after which a test stops waiting; nothing takes anywhere near as long."""
 LAUNCH = Path(__file__).with_name("launch.py")
 

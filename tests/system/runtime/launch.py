@@ -13,6 +13,7 @@ from typing import Any
 
 from micro.config.read import read_config
 from micro.errors import MicroError
+from micro.runtime.ending import leave
 from micro.runtime.settings import Choice
 from micro.runtime.up import UpOptions, up
 
@@ -51,4 +52,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    leave(code)
+    sys.exit(code)

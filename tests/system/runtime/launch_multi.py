@@ -19,9 +19,10 @@ from micro.errors import MicroError
 from micro.profile import Profile
 from micro.runtime.hangup import Hangup
 from micro.runtime.multi import children
+from micro.runtime.multi import runner as runners
 from micro.runtime.multi.runner import MultiRunner
+from micro.runtime.options import RunnerOptions
 from micro.runtime.settings import Choice
-from micro.runtime.single import RunnerOptions
 from micro.runtime.state import StateFolder
 from micro.runtime.stop import Stop
 from micro.telemetry.logs import configure_logs
@@ -56,6 +57,7 @@ async def run(folder: StateFolder, arguments: list[str]) -> None:
 def main() -> int:
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     children.KILL_AFTER = float(os.environ.get("KILL_AFTER", children.KILL_AFTER))
+    runners.GRACE = float(os.environ.get("GRACE", runners.GRACE))
     folder = StateFolder(Path(sys.argv[1]) / ".micro")
     try:
         folder.acquire()

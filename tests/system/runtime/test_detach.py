@@ -18,7 +18,7 @@ from micro.runtime.state import read_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIMIT = 30.0
+LIMIT = 60.0
 
 HELLO = """
 async def app(scope, receive, send):

@@ -48,6 +48,28 @@ async def stuck(request):
 app = Starlette(routes=[Route("/stream", stream), Route("/stuck", stuck)])
 """
 
+DEAF = """
+import asyncio
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+async def deaf():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def hello(request):
+    app.state.task = asyncio.create_task(deaf(), name="the app's own")
+    return PlainTextResponse("hello")
+
+app = Starlette(routes=[Route("/hello", hello)])
+"""
+
+STUCK = "import threading; threading.Thread(target=threading.Event().wait, name='stuck').start()\n"
+
 ORDERED = """
 import os
 from contextlib import asynccontextmanager
@@ -254,6 +276,25 @@ def test_a_thread_that_is_stuck_does_not_keep_the_process(start: Any, write: Any
     stack.send(signal.SIGINT)
     assert stack.wait() == 0
     assert "left behind" in stack.errors
+
+
+def test_a_task_that_swallows_its_cancellation_does_not_keep_the_process(start: Any, write: Any) -> None:
+    write(ONE, hello=DEAF)
+    stack = start().until_ready()
+    assert stack.get("/hello") == (200, "hello")  # and now its task waits
+    assert stack.stop() == 0
+    assert "left behind, as they don't end: the app's own (" in stack.errors
+
+
+def test_a_thread_that_is_stuck_does_not_keep_a_stack_that_did_not_start(
+    start: Any, write: Any, tmp_path: Path
+) -> None:
+    refusing = ORDERED.format(name="x").replace("    yield\n", f"    {STUCK}    raise OSError\n    yield\n")
+    write('[services.mail]\napp = "mail:app"\n', mail=refusing)
+    stack = start(JOURNAL=str(tmp_path / "journal"))
+    assert stack.until("error") == "mail: its app refused to start: OSError"
+    assert stack.wait() == 2
+    assert "left behind, as they don't end: stuck" in stack.errors
 
 
 def test_threads_that_end_are_waited_for(start: Any, write: Any) -> None:

@@ -56,6 +56,7 @@ print("as one should", file=sys.stderr)
 server.serve_forever()
 """
 TOOL = """
+rate_limit = "off"
 [services.tool]
 command = "python3 server.py --flag 'two words'"
 routes = ["/tool"]
@@ -70,7 +71,7 @@ async def app(scope, receive, send):
         raise ValueError("http only")
     target = scope["path"].rpartition("/")[2]
     try:
-        reply = await micro.call(target, "GET", f"/{target}/asked", timeout=5.0)
+        reply = await micro.call(target, "GET", f"/{target}/asked", timeout=60)
         body = reply.body
     except Exception as error:
         body = json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()

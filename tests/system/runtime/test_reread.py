@@ -76,7 +76,7 @@ def edit(stack: Any, more: str = "", *, gateway: str = "", text: str = TOML) -> 
 
 
 def head(stack: Any, path: str) -> tuple[int, str | None]:
-    connected = http.client.HTTPConnection(stack.gateway, timeout=20)
+    connected = http.client.HTTPConnection(stack.gateway, timeout=60)
     try:
         connected.request("GET", path)
         answer = connected.getresponse()
@@ -121,7 +121,7 @@ def test_no_request_is_dropped(stack: Any, release: Path) -> None:
     over = threading.Event()
 
     def load() -> None:
-        connected = http.client.HTTPConnection(stack.gateway, timeout=20)
+        connected = http.client.HTTPConnection(stack.gateway, timeout=60)
         while not over.is_set():
             connected.request("GET", "/hello")
             answer = connected.getresponse()

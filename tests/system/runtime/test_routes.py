@@ -158,7 +158,7 @@ class Seen:
 
 
 def ask(stack: Any, path: str, method: str = "GET", **headers: str) -> Seen:
-    connected = http.client.HTTPConnection(stack.gateway, timeout=20)
+    connected = http.client.HTTPConnection(stack.gateway, timeout=60)
     try:
         connected.request(
             method, path, headers={name.replace("_", "-"): value for name, value in headers.items()}

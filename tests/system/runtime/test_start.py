@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIMIT = 30.0
+LIMIT = 60.0
 HEAVY = {
     *("argon2", "cryptography", "fastapi", "httpx", "jwt", "pydantic", "rich", "aiosmtplib"),
     *("email.headerregistry", "html.entities", "micro.bus.replay"),

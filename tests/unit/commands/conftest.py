@@ -131,7 +131,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
     def _echo(self) -> None:
         size = int(self.headers.get("content-length", 0))
-        text = self.rfile.read(size).decode()
+        text = self.rfile.read(size).decode(errors="replace")
         status = int(self.path[1:4]) if self.path[1:4].isdecimal() else 200
         fields = {name.lower(): value for name, value in self.headers.items()}
         asked = {"method": self.command, "path": self.path, "headers": fields, "body": text}

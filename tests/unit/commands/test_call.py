@@ -53,6 +53,37 @@ class TestCall:
         assert asked["headers"]["content-type"] == "text/plain"
         assert asked["headers"]["x-one"] == "1"
 
+    def test_a_file_of_another_type_goes_as_it_is(self, micro, tmp_path):
+        (tmp_path / "image").write_bytes(b"\xff\xd8")
+        data = ("--data", f"@{tmp_path / 'image'}")
+        asked = micro("call", "POST", "/x", *data, "-H", "Content-Type: image/jpeg").json
+        assert asked["headers"]["content-length"] == "2"
+        code, _, err = micro("call", "POST", "/x", *data)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "is not JSON" in err
+
+    def test_a_field_may_hold_what_is_no_ascii(self, micro):
+        asked = micro("call", "GET", "/x", "-H", "X-City: Köln").json
+        assert asked["headers"]["x-city"].encode("latin-1").decode() == "Köln"
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (("/x", "-H", "X City: a"), "--header 'X City: a': write 'Name: value'"),
+            (("/x", "-H", "Stadt-Köln: a"), "--header 'Stadt-Köln: a': write 'Name: value'"),
+            (("/x", "-H", "X-City: a\nb"), r"--header 'X-City: a\nb': write 'Name: value'"),
+            (("/x", "-H", "no colon"), "--header 'no colon': write 'Name: value'"),
+            (("/x", "-H", "Content-Length: 7"), "--header: content-length says how long the body is"),
+            (("/x\udcff",), r"PATH '/x\udcff': write what can't be printed as %XX"),
+            (("x",), "PATH 'x': begins with a slash, as in /tasks"),
+            (("/x", "-d", "@nowhere"), "--data '@nowhere': can't be read: No such file or directory"),
+        ],
+    )
+    def test_what_can_not_be_sent_is_one_sentence(self, micro, arguments, said):
+        code, out, err = micro("call", "GET", *arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {said}")
+
     def test_a_status_of_400_or_more_exits_with_1_and_says_which(self, micro):
         code, out, err = micro("call", "GET", "/404")
         assert code == 1
@@ -124,7 +155,7 @@ class TestCall:
         )
         with process:
             os.close(slave)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
             assert b"\x1b" not in os.read(master, 4000)
         os.close(master)
 
@@ -171,7 +202,7 @@ class TestCall:
             process = micro_process("call", "GET", path, stdout=slave)
             with process:
                 os.close(slave)
-                assert process.wait(20) == 0
+                assert process.wait(60) == 0
                 assert expected in os.read(master, 4000)
             os.close(master)
 

@@ -62,7 +62,7 @@ def test_what_is_no_row_is_said_outside_the_data(micro, stack, answer, flags, sa
 def test_statements_are_read_from_a_pipe_up_to_the_first_that_fails(micro_process, stack):
     stack.answers["db.query"] = [{"end": ROWS}]
     process = micro_process("db", "shell", "task", stdin=-1, text=True)
-    out, _ = process.communicate("select 1; select\n2;\nselect ';' -- ;\n", timeout=20)
+    out, _ = process.communicate("select 1; select\n2;\nselect ';' -- ;\n", timeout=60)
     assert process.returncode == 0
     assert out.count("Milk") == 3
     assert [args["sql"] for _, args in stack.asked] == ["select 1;", "select\n2;", "select ';' -- ;"]
@@ -71,7 +71,7 @@ def test_statements_are_read_from_a_pipe_up_to_the_first_that_fails(micro_proces
 def test_a_failing_statement_ends_a_pipe(micro_process, stack):
     stack.answers["db.query"] = [{"error": {"kind": "usage", "message": "task: no such table: x"}}]
     process = micro_process("db", "shell", "task", stdin=-1, text=True)
-    _, err = process.communicate("select * from x; select 1;", timeout=20)
+    _, err = process.communicate("select * from x; select 1;", timeout=60)
     assert process.returncode == 2
     assert err == "error: task: no such table: x\n"
     assert len(stack.asked) == 1
@@ -98,7 +98,7 @@ def test_on_a_terminal_a_failing_statement_is_told_and_the_next_one_read(micro_p
             read_until(b"no such table")
         read_until(b"task> ")
         os.write(master, b"\x04")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     os.close(master)
     assert len(stack.asked) == 2
 

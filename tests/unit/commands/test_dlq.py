@@ -129,6 +129,6 @@ def test_on_a_terminal_the_person_is_asked(micro_process, stack, answer, done):
             shown += os.read(master, 1000)
         assert b"purge 1 dead letter?" in shown
         os.write(master, answer)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     os.close(master)
     assert [args["dry_run"] for _, args in stack.asked] == ([True, False] if done else [True])

@@ -85,7 +85,7 @@ def test_tail_as_json_prints_each_object_when_it_comes(micro_process, stack):
         assert json.loads(process.stdout.readline()) == event(1)
         assert json.loads(process.stdout.readline()) == event(2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == b""
 
 
@@ -95,7 +95,7 @@ def test_the_reader_of_a_tail_may_leave(micro_process, stack):
     with process:
         assert process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == b""
 
 
@@ -105,7 +105,7 @@ def test_tail_on_a_terminal_is_coloured_and_short(micro_process, stack, monkeypa
     process = micro_process("events", "tail", stdout=slave, env={**os.environ, "TERM": "xterm"})
     with process:
         os.close(slave)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         text = os.read(master, 4000).decode()
         os.close(master)
     assert "\x1b[" in text

@@ -63,7 +63,7 @@ def test_following_prints_what_is_written_later(micro_process, logs):
         logs("task", record(2, "task"))
         assert json.loads(process.stdout.readline())["message"] == "said 2"
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == b""
 
 

@@ -148,8 +148,16 @@ def test_down_stops_a_stack_that_is_being_started_as_soon_as_it_is_up(micro, sta
     record = home / ".micro" / "run.json"
     record.rename(home / "later.json")
     stack.answers["stop"] = [{"end": {}}]
-    coming = threading.Timer(0.2, (home / "later.json").rename, [record])
-    ending = threading.Timer(0.5, starting.communicate, ["\n"])
+
+    def end():
+        while not stack.asked:
+            threading.Event().wait(0.01)
+        starting.communicate("\n")
+
+    coming, ending = (
+        threading.Timer(0.2, (home / "later.json").rename, [record]),
+        threading.Thread(target=end),
+    )
     coming.start()
     ending.start()
     assert micro("down").err.startswith("stopped (process ")

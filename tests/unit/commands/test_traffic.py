@@ -43,7 +43,7 @@ async def test_events_are_shown_until_the_stack_closes(serve):
         writer.close()
 
     shown: list[dict] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await show_events(await serve(answer), shown.append)
     assert shown == [{"n": 1}, {"n": 2}]
     assert asked == [{"verb": "events.tail", "args": {"follow": True, "limit": 0}}]
@@ -54,7 +54,7 @@ async def test_a_stack_that_ends_without_a_word_ends_the_showing(serve):
         writer.transport.abort()
 
     shown: list[dict] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await show_events(await serve(answer), shown.append)
     assert shown == []
 
@@ -67,7 +67,7 @@ async def test_a_connection_that_breaks_ends_the_showing(serve, monkeypatch):
         raise ConnectionResetError
 
     monkeypatch.setattr(asyncio.StreamReader, "readline", broken)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await show_events(await serve(answer), print)
 
 
@@ -95,7 +95,7 @@ async def test_requests_are_shown_from_now_on(tmp_path):
     task = asyncio.create_task(show_requests(tmp_path, show, SystemClock()))
     await asyncio.sleep(0)  # noqa: TID251 - lets the task look at the file as it is; no time passes
     write(2100, "/new")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await seen.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

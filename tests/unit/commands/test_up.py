@@ -50,7 +50,7 @@ def refused(micro_process):
 
     def start(*arguments: str) -> str:
         process = micro_process("up", *arguments, text=True)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (2, "")
         assert err.startswith("error: ")
         assert err.count("\n") <= 2
@@ -81,7 +81,7 @@ def test_the_report_says_what_runs_where_and_what_to_do_next(up):
     assert "profile dev does not guarantee:" in lines
     assert "next, in another terminal:" in lines
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, b"")
     assert b"stopping" in err
     assert b"Traceback" not in err
@@ -92,7 +92,7 @@ def test_sigterm_ends_it_with_0_as_well(up):
     report = json.loads(process.stdout.readline())
     assert (report["stack"], report["profile"], report["reload"]) == ("demo", "dev", False)
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def test_detached_it_returns_when_it_is_ready_and_down_ends_it(micro, refused, home):
@@ -156,7 +156,7 @@ def test_a_terminal_shows_requests_and_events_as_they_happen(up, micro):
     )
     assert "DemoEvent" in read_until(master, "a=1")
     assert micro("down").code == 0
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     os.close(master)
 
 
@@ -167,7 +167,7 @@ def test_a_reader_that_leaves_does_not_stop_the_stack(up, micro):
     assert micro("wait", "--timeout", "20s").code == 0
     assert micro("call", "GET", "/hello").out == "hello"
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 def test_an_edit_is_told_on_standard_error(up, micro, home):
@@ -179,4 +179,4 @@ def test_an_edit_is_told_on_standard_error(up, micro, home):
         line = process.stderr.readline()
     assert b"reload" in line
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from micro.runtime.acceptor import Acceptor
-from micro.runtime.server import bind
+from micro.runtime.sockets import bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-LIMIT = 5.0
+LIMIT = 60.0
 
 
 class Taken(asyncio.Protocol):

@@ -231,6 +231,25 @@ def test_a_bus_that_processes_share_gets_no_journal(build: Any, monkeypatch: pyt
     assert system.shared.backbone == [system.shared.bus, system.shared.cache]
 
 
+@pytest.mark.parametrize(("instance", "given"), [(None, {}), ("shop-1.here", {"instance": "shop-1.here"})])
+def test_kafka_is_told_the_name_under_which_a_process_comes_back(
+    build: Any, folder: Any, instance: str | None, given: dict[str, str]
+) -> None:
+    """It keeps lists of its members; whoever gets a new name each time is a new member each time."""
+    with (folder / "micro.toml").open("a") as file:
+        file.write('[profiles.dev]\nbus = "kafka://localhost:9"\n')
+    told = {}
+
+    def create(port: str, url: str, **arguments: Any) -> Any:
+        if port == "bus":
+            told.update(arguments)
+        return registry.create(port, url, **arguments)
+
+    system = build(create=create, choice=Choice(instance=instance))
+    assert {name: value for name, value in told.items() if name != "clock"} == given
+    assert instance in {None, system.shared.process}
+
+
 async def test_a_cache_out_of_reach_is_told_by_health_and_metrics_and_the_gateway_serves_on(
     build: Any,
 ) -> None:

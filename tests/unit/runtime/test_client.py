@@ -125,7 +125,7 @@ def test_an_answer_that_breaks_off_says_that_the_stack_stopped(listener):
 
 def test_a_silent_stack_is_given_up_after_the_time_out(listener):
     release = threading.Event()
-    listener.script = lambda request, connection: release.wait(10)
+    listener.script = lambda request, connection: release.wait(60)
     try:
         with pytest.raises(CallError, match=r"said nothing for 0.05 s; see: micro logs"):
             listener.stack().ask("ps", {}, timeout=0.05)
@@ -147,7 +147,7 @@ def test_an_exception_in_the_middle_hangs_up_so_that_the_stack_stops_the_verb(li
     listener.script = script
     with pytest.raises(ZeroDivisionError):
         listener.stack().ask("events.tail", {}, each=each, timeout=None)
-    assert gone.wait(10)
+    assert gone.wait(60)
 
 
 def test_no_socket_means_no_stack(tmp_path):
@@ -192,7 +192,7 @@ def test_a_record_that_is_missing_broken_or_stale_means_no_stack(tmp_path, recor
 
 
 def test_a_folder_that_nobody_holds_is_stopped_already(tmp_path):
-    assert wait_until_stopped(tmp_path, timeout=10)
+    assert wait_until_stopped(tmp_path, timeout=60)
 
 
 def test_stopped_means_that_the_process_let_go_of_its_lock(tmp_path):
@@ -208,7 +208,7 @@ def test_stopped_means_that_the_process_let_go_of_its_lock(tmp_path):
         assert holder.stdout.readline() == b"held\n"
         assert not wait_until_stopped(tmp_path, timeout=0.01)
         holder.kill()
-        assert wait_until_stopped(tmp_path, timeout=10)
+        assert wait_until_stopped(tmp_path, timeout=60)
     with (tmp_path / "lock").open() as lock:
         fcntl.flock(
             lock, fcntl.LOCK_EX

@@ -21,7 +21,7 @@ from micro.runtime.control import ControlServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-LIMIT = 5.0
+LIMIT = 60.0
 
 
 class Verbs:

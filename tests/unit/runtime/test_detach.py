@@ -88,7 +88,7 @@ def detached(tmp_path: Path) -> Any:
             },
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=True,
         )
         return json.loads(done.stdout)

@@ -15,7 +15,7 @@ from micro.testing import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class Member:

@@ -13,7 +13,7 @@ import pytest
 
 from micro.runtime.hangup import Hangup
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class Told:

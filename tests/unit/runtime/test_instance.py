@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from micro.clock import SystemClock
+from micro.runtime import instance as module
 from micro.runtime.instance import DEAF, Instance
 from micro.service import Service
 from micro.telemetry.logs import current_service
 from micro.testing import FakeClock
 
-LIMIT = 5.0
+LIMIT = 60.0
 
 
 class Resources:
@@ -123,6 +125,28 @@ async def test_events_that_do_not_come_to_rest_keep_nothing_else(caplog: pytest.
     await instance.stop(1.0)
     assert "did not come to rest" in caplog.text
     assert instance.unready() == "stopping"
+
+
+async def test_a_worker_that_swallows_its_cancellation_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CANCELLATION", 0.05)
+    service, begun, released = Service("shop"), asyncio.Event(), asyncio.Event()
+
+    @service.background
+    async def deaf(micro: Any) -> None:
+        while not released.is_set():
+            begun.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    instance, _ = make(service)
+    instance.work()
+    async with asyncio.timeout(LIMIT):
+        await begun.wait()
+        await instance.stop()
+    released.set()
+    assert "shop: its work goes on though it was cancelled 0.05 s ago" in caplog.text
 
 
 async def test_a_rest_that_is_interrupted_leaves_no_worker_running() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 APP = """
 from contextlib import asynccontextmanager

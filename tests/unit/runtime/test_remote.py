@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-LIMIT = 20.0
-QUICK = UpstreamSpec(probe=ProbeSpec(interval=0.02, timeout=0.05, unhealthy_after=1, healthy_after=1))
+LIMIT = 60.0
+QUICK = UpstreamSpec(probe=ProbeSpec(interval=0.02, timeout=LIMIT, unhealthy_after=1, healthy_after=1))
+HASTY = UpstreamSpec(probe=ProbeSpec(interval=0.02, timeout=0.05, unhealthy_after=1, healthy_after=1))
+"""For an instance that is silent: one that answers may take longer."""
 STAYS = "exec sleep 60"
 
 
@@ -136,11 +138,12 @@ async def test_an_answer_of_400_and_above_speaks_against_it(
 
 async def test_silence_and_a_closed_port_speak_against_it(make: Any, server: Server) -> None:
     server.status = None
-    remote = make(url=(server.url, "http://127.0.0.1:9"))
-    await remote.look()
-    silent, closed = (each["reason"] for each in remote.cluster.states())
-    assert silent == "no answer"
-    assert "refused" in closed or "Connect call failed" in closed
+    silent, closed = make(HASTY, url=(server.url,)), make(url=("http://127.0.0.1:9",))
+    for remote in (silent, closed):
+        await remote.look()
+    assert silent.cluster.states()[0]["reason"] == "no answer"
+    reason = closed.cluster.states()[0]["reason"]
+    assert "refused" in reason or "Connect call failed" in reason
 
 
 async def test_probes_go_on_in_the_background_and_changes_are_announced(make: Any, server: Server) -> None:
@@ -199,7 +202,7 @@ async def test_whoever_waits_for_a_program_is_told_so_once(
     server.status = 200
     await ready
     assert make.notices == [
-        "waiting for sms: 'node x.js' does not answer GET /health yet (GET /health answers 503); it has 20 s, Ctrl-C stops"
+        "waiting for sms: 'node x.js' does not answer GET /health yet (GET /health answers 503); it has 60 s, Ctrl-C stops"
     ]
 
 

@@ -136,6 +136,17 @@ def test_what_came_of_it_is_told(settings: Settings, folder: Any) -> None:
     assert len(told) == 3
 
 
+def test_a_file_that_is_gone_changes_nothing(settings: Settings, system: Any, folder: Any) -> None:
+    """It stands for the built-in stack at a start; here it is a slip, or an editor that is about to put it back."""
+    text = (folder / "micro.toml").read_text()
+    (folder / "micro.toml").unlink()
+    with pytest.raises(ConfigurationError, match=r"micro\.toml: is gone; put it back"):
+        settings.reread()
+    assert paths(system) == ["/orders", "/plain"]
+    (folder / "micro.toml").write_text(text)
+    assert settings.reread() == {"changed": False, "notes": []}
+
+
 def test_env_files_count_as_settings(settings: Settings, folder: Any) -> None:
     (folder / ".env").write_text("A=b\n")
     assert settings.reread()["notes"] == ["restart needed: .env changed"]

@@ -12,7 +12,8 @@ from starlette.routing import Route
 from micro.runtime import single
 from micro.runtime.inprocess import ask
 from micro.runtime.instance import Instance
-from micro.runtime.single import RunnerOptions, SingleRunner
+from micro.runtime.options import RunnerOptions
+from micro.runtime.single import SingleRunner
 from micro.runtime.state import StateFolder
 from micro.runtime.stop import Stop
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from micro.runtime.report import Report
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class Observer:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from micro.errors import ConfigurationError, StackRunning
-from micro.runtime.state import RunRecord, StateFolder, private_folder, read_run
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from micro.runtime.state import RunRecord, StateFolder, lasting_name, private_folder, read_run
 
 
 def record(socket: str = "/nowhere/x.sock") -> RunRecord:
@@ -50,6 +48,25 @@ def test_a_second_holder_is_refused_and_told_who_has_it(folder: StateFolder) -> 
     with pytest.raises(StackRunning, match=rf"process {os.getpid()}.*micro down"):
         StateFolder(folder.path).acquire()
     folder.release()
+
+
+def test_a_file_where_the_folder_belongs_is_told(folder: StateFolder) -> None:
+    folder.path.write_text("")
+    with pytest.raises(ConfigurationError, match=r"\.micro: is in the way: it is to be a folder"):
+        folder.acquire()
+
+
+def test_a_name_lasts_and_no_other_machine_or_folder_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "a b.example")
+    name = lasting_name("task-1", tmp_path)
+    assert re.fullmatch(r"task-1\.a-b\.example\.[0-9a-f]{8}", name), "which Kafka takes"
+    monkeypatch.chdir(tmp_path)
+    assert lasting_name("task-1", Path()) == name
+    assert lasting_name("task-1", tmp_path / "other") != name
+    monkeypatch.setattr("socket.gethostname", lambda: "other.example")
+    assert lasting_name("task-1", tmp_path) != name
 
 
 def test_after_release_the_next_may_have_it(folder: StateFolder) -> None:

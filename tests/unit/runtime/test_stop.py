@@ -11,7 +11,7 @@ import pytest
 from micro.runtime.stop import Stop, completes
 from micro.testing import FakeClock
 
-LIMIT = 5.0
+LIMIT = 60.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

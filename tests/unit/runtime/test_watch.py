@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class Reloader:

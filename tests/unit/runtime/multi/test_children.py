@@ -18,6 +18,7 @@ from micro.clock import SystemClock
 from micro.errors import CallError, ConfigurationError, MicroError, UsageError
 from micro.runtime.multi import children as module
 from micro.runtime.multi.children import CRASH_LOOP, SETTLED, Child
+from micro.runtime.multi.conversation import Conversation
 from micro.runtime.multi.household import Household, together
 from micro.runtime.parts.description import Description
 from micro.testing import FakeClock
@@ -25,7 +26,7 @@ from micro.testing import FakeClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-LIMIT = 20.0
+LIMIT = 60.0
 SCRIPT = Path(__file__).with_name("scripted_child.py")
 
 
@@ -285,19 +286,19 @@ async def test_it_connects_to_its_servers_before_it_is_told_to_start(home: Home)
 
 
 @pytest.mark.parametrize(
-    ("mode", "reason"),
+    ("mode", "limit", "reason"),
     [
-        ("dies opening", "shop-1 ended with code 3: last words"),
-        ("opens for ever", "shop-1: open: no answer within 0.3 s"),
+        ("dies opening", LIMIT, "shop-1 ended with code 3: last words"),
+        ("opens for ever", 0.3, "shop-1: open: no answer within 0.3 s"),
     ],
 )
 async def test_one_that_does_not_answer_before_it_starts_is_ended_and_the_reason_told(
-    home: Home, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    home: Home, mode: str, limit: float, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child = home.child()
     home.mode(mode)
     await child.spawn()
-    monkeypatch.setattr(module, "START_LIMIT", 0.3)
+    monkeypatch.setattr(module, "START_LIMIT", limit)
     with pytest.raises(ConfigurationError, match=f"^{reason}$"):
         await child.open({})
 
@@ -313,6 +314,25 @@ async def test_one_that_is_stopped_while_it_is_being_run_is_found_and_ended(home
         await starting
     assert child.pid is None
     assert "started" not in home.news
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_one_that_is_ended_before_its_process_is_there_is_found_and_ended(
+    home: Home, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    opening = Conversation.open
+
+    async def open_and_end(talk: Conversation) -> None:
+        await opening(talk)
+        await getattr(child, how)()
+
+    monkeypatch.setattr(Conversation, "open", open_and_end)
+    child = home.child()
+    async with asyncio.timeout(LIMIT):
+        for _ in range(2):  # nor does it begin anew
+            with pytest.raises(ConfigurationError):
+                await child.spawn()
+    assert child.pid is None
 
 
 async def test_one_that_hangs_is_killed_and_started_again(

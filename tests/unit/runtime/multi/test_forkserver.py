@@ -89,6 +89,22 @@ def test_it_forks_once_for_each_order_keeps_no_file_and_ends_with_the_line(
     assert all(bench.is_closed_elsewhere(at) for at in range(3))
 
 
+def test_it_imports_nothing_for_a_supervisor_that_is_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a stack that was ended at its start leaves is gone in a moment."""
+    imported: list[str] = []
+
+    def load(name: str) -> None:
+        imported.append(name)
+        bench.ours.close()
+
+    monkeypatch.setattr(module, "import_module", load)
+    monkeypatch.setattr(module.gc, "disable", lambda: None)
+    assert module.main([str(bench.theirs.detach())]) == 0
+    assert imported == [module._COMMON[0]]
+
+
 def test_one_that_cannot_be_forked_is_let_go_so_that_its_line_ends(bench: Bench, forked: list[Any]) -> None:
     forked[:] = [BlockingIOError("no more processes"), 4711]
     bench.order()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 @pytest.fixture

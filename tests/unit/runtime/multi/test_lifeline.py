@@ -17,7 +17,7 @@ from micro.runtime.multi.lifeline import LifeLine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 @asynccontextmanager

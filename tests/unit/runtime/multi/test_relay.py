@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from micro.runtime.system import System
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class Helper:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from micro.runtime.parts.description import Description
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 class ScriptedPart:

@@ -11,7 +11,7 @@ import pytest
 from micro.bus.message import Message
 from micro.errors import BusUnavailable, NotFound, UsageError
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 def words(items: list[dict[str, Any]]) -> list[Any]:

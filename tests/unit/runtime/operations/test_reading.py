@@ -20,7 +20,7 @@ from micro.runtime.operations.reading import Span, follow, history, spans
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LIMIT = 5.0
+LIMIT = 60.0
 
 
 class Log:

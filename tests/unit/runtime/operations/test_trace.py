@@ -10,7 +10,7 @@ import pytest
 from micro.errors import UsageError
 from micro.runtime.operations import trace as module
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 def shape(nodes: list[dict[str, Any]]) -> Any:

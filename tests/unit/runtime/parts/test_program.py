@@ -16,13 +16,13 @@ from micro.runtime import assemble
 from micro.runtime.parts import program as program_part
 from micro.runtime.parts.build import build
 from micro.runtime.parts.description import Description, Start
-from micro.runtime.server import bind
+from micro.runtime.sockets import bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-LIMIT = 15.0
+LIMIT = 60.0
 PROGRAM = """
 import json, os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -159,7 +159,7 @@ async def test_withdrawing_waits_until_the_others_have_seen_it(bench: Bench) -> 
 
 async def test_where_nobody_else_is_nobody_waits(bench: Bench) -> None:
     await bench.look()
-    await asyncio.wait_for(bench.registration.withdraw(), 5)
+    await asyncio.wait_for(bench.registration.withdraw(), 60)
     assert bench.listed.withdrawn == [OWN]
 
 
@@ -168,7 +168,7 @@ async def test_a_list_that_is_away_at_the_end_keeps_nobody_from_ending(
 ) -> None:
     await bench.look(FAR)
     bench.listed.away = True
-    await asyncio.wait_for(bench.registration.withdraw(), 5)
+    await asyncio.wait_for(bench.registration.withdraw(), 60)
     assert "runs out by itself" in caplog.text
 
 

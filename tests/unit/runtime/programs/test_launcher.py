@@ -36,7 +36,7 @@ class Line:
 
     def __init__(self) -> None:
         self.ours, self._theirs = socket.socketpair()
-        self.ours.settimeout(20)
+        self.ours.settimeout(60)
 
     def run(self, *command: str, grace: float = 20.0) -> int:
         return launcher.main([str(self._theirs.detach()), str(grace), *command])
@@ -73,7 +73,7 @@ def once() -> Iterator[Callable[..., None]]:
 
     yield start
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -KILL $$", 137)])
@@ -135,7 +135,7 @@ def test_what_a_program_leaves_in_its_group_ends_with_it(line: Line, witness: An
     go = threading.Thread(target=lambda: (witness.line(), Path(f"{witness.path}.go").write_text("go\n")))
     go.start()
     assert line.sh(script) == 5
-    go.join(20)
+    go.join(60)
     assert witness.ended()
 
 
