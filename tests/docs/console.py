@@ -30,7 +30,7 @@ LOOKS = re.compile(r"micro (call GET|db shell|dlq (list|inspect)|events (list|st
 VERDICT = re.compile("reloaded|restart needed|in force|stay as they were")
 """What a stack says about an edit."""
 MARK = "__end_of_command__"
-DEADLINE = 60.0
+DEADLINE = 180.0
 PATIENCE = 15
 """Times that a command which only looks is run; each takes some tenths of a second."""
 
@@ -194,6 +194,6 @@ class Shell:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.background:
-            process.wait(20)
+            process.wait(60)
         os.killpg(self.bash.pid, signal.SIGTERM)  # with what a page left running in the background
         self.bash.communicate()
