@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ageing import age
 
 from micro.clock import SystemClock
 from micro.discovery.ports import Place
@@ -15,11 +16,18 @@ pytestmark = pytest.mark.live
 
 
 class TestRedis(DiscoveryContract):
-    lease = 0.5
+    lease = 60.0
+
+    @pytest.fixture(autouse=True)
+    def _url(self, redis_server):
+        self.url = redis_server
 
     @pytest.fixture
     def clock(self):
         return SystemClock()
+
+    async def elapse(self, clock, leases):
+        await age(self.url, "micro:discovery:{tests}:*", leases * self.lease, unit=1000)
 
     @pytest.fixture
     def make(self, redis_server, clock):

@@ -23,7 +23,7 @@ from micro.runtime.state import read_run
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))  # the tests, and the stacks that they run, import what lies beside them
 MICRO = str(Path(sys.executable).with_name("micro"))
-LIMIT = 30.0
+LIMIT = 60.0
 """Seconds after which a test stops waiting; nothing takes anywhere near as long."""
 LOOK = 0.02
 """Seconds between two looks at what can't be waited for otherwise."""

@@ -29,7 +29,7 @@ class Client:
     """Somebody whose requests may be refused for a while."""
 
     def __init__(self, stack, token):
-        self._connection = http.client.HTTPConnection(stack.gateway, timeout=20)
+        self._connection = http.client.HTTPConnection(stack.gateway, timeout=60)
         self._token = token
         self.created = []
         """Ids of the tasks that were."""
@@ -304,7 +304,7 @@ def test_an_edited_migration_stops_the_start_and_nothing_is_lost_meanwhile(up, m
     file.write_text("create table thing (name text not null) strict;\n")
     stack = up()
     with written_to(tmp_path / ".micro" / "bus.db"):  # so that the event is still to be sent
-        connection = http.client.HTTPConnection(stack.gateway, timeout=20)
+        connection = http.client.HTTPConnection(stack.gateway, timeout=60)
         connection.request("POST", "/things")
         assert connection.getresponse().status == 201
         connection.close()

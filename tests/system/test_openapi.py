@@ -57,7 +57,7 @@ class Api:
     """The stack's document, a client for it, and ids that exist."""
 
     def __init__(self, site):
-        self._connection = http.client.HTTPConnection(site.gateway, timeout=20)
+        self._connection = http.client.HTTPConnection(site.gateway, timeout=60)
         self.tokens = [None, "x", site.token("ada"), site.token("root", role="admin")]
         self.document = json.loads(self.ask("GET", "/openapi.json")[2])
         self.schemas = self.document["components"]["schemas"]

@@ -31,7 +31,7 @@ class Person:
         self.token = None
 
     def ask(self, method, path, body=None, *, status=200):
-        connection = http.client.HTTPConnection(self.gateway, timeout=20)
+        connection = http.client.HTTPConnection(self.gateway, timeout=60)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"

@@ -59,7 +59,7 @@ class Client:
     def enter_one(self, stack, key, type="Entered"):
         """One request with one entry; the id of its event."""
         number = str(next(self._numbers))
-        connection = http.client.HTTPConnection(stack.gateway, timeout=20)
+        connection = http.client.HTTPConnection(stack.gateway, timeout=60)
         self._send(connection, number, [{"key": key, "type": type, "flaky": 0}])
         connection.close()
         return self.seen[number][0]
@@ -78,11 +78,11 @@ class Client:
     def wait_for(self, answers):
         """Return once so many requests were answered."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self.seen) >= answers, timeout=20)
+            assert self._news.wait_for(lambda: len(self.seen) >= answers, timeout=60)
 
     def enter_until_it_dies(self, stack, *, burst=BURST):
         """Returns when the connection breaks, or was refused. Goes on slowly after `burst` requests."""
-        connection = http.client.HTTPConnection(stack.gateway, timeout=20)
+        connection = http.client.HTTPConnection(stack.gateway, timeout=60)
         try:
             for number in range(MOST):
                 self.enter(connection)
@@ -95,7 +95,7 @@ class Client:
             connection.close()
 
     def enter_some(self, stack, requests, **options):
-        connection = http.client.HTTPConnection(stack.gateway, timeout=20)
+        connection = http.client.HTTPConnection(stack.gateway, timeout=60)
         for _ in range(requests):
             self.enter(connection, **options)
         connection.close()

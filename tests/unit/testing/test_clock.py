@@ -152,7 +152,7 @@ async def test_until_sleeping_waits_for_the_given_number_of_tasks():
     await clock.advance(0)
     assert not waiting.done()
     second = asyncio.create_task(clock.sleep(1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting
     await clock.advance(1)
     assert first.done()
