@@ -7,6 +7,7 @@ that share the partitions, and a position in each (`memory_group`). Nothing here
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -28,6 +29,8 @@ MAX_BYTES = 1_048_576 - 16_384
 """Kafka's default for a record, less room for the key and for the headers that a dead letter gets."""
 
 _TRIM_EVERY = 3600.0
+
+logger = logging.getLogger("micro.bus")
 
 
 class MemoryBus:
@@ -84,7 +87,11 @@ class MemoryBus:
         write = asyncio.create_task(self._append(messages))
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)
-        return await asyncio.shield(write)
+        try:
+            return await asyncio.shield(write)
+        except asyncio.CancelledError:
+            write.add_done_callback(_tell)
+            raise
 
     async def subscribe(self, group: str, topics: Collection[str]) -> Member:
         """See `Bus.subscribe`."""
@@ -138,3 +145,11 @@ class MemoryBus:
     def _check_open(self) -> None:
         if not self._opened:
             raise BusUnavailable("the bus is closed")
+
+
+def _tell(write: asyncio.Task[list[Record]]) -> None:
+    """Say that a write has failed after its caller was gone."""
+    if not write.cancelled() and (error := write.exception()) is not None:
+        logger.error(
+            "events were not written, and who published them was cancelled meanwhile", exc_info=error
+        )

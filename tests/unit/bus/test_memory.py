@@ -201,6 +201,28 @@ async def test_a_cancelled_publish_is_whole_and_leaves_the_log_usable(clock, jou
     await bus.close()
 
 
+async def test_a_write_that_fails_after_its_publisher_was_cancelled_is_told(clock, journal, caplog):
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fail(point):
+        if point == "before_append":
+            reached.set()
+            await go_on.wait()
+            raise OSError("no space left")
+
+    bus = MemoryBus(clock=clock, journal=FaultyJournal(journal, fail))
+    await bus.open()
+    publishing = asyncio.create_task(bus.publish(messages(1)))
+    await reached.wait()
+    publishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await publishing
+    go_on.set()
+    await bus.close()
+    [told] = [record for record in caplog.records if record.name == "micro.bus"]
+    assert "no space left" in str(told.exc_info[1])
+
+
 async def test_closing_waits_for_what_is_being_written(clock, journal):
     reached, go_on = asyncio.Event(), asyncio.Event()
 
