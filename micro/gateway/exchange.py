@@ -107,8 +107,8 @@ class Exchange:
     """Whether the peer is one of the trusted proxies."""
     request_id: str
     correlation_id: str
-    ids: tuple[Pair, ...]
-    """Both ids as fields, for upstream and client."""
+    ids: bytes
+    """Both ids as lines of a header, each with its end, for upstream and client."""
     traceparent: bytes
     """Of this leg: the client's trace with a span of the gateway's own."""
     form: bytes
@@ -121,8 +121,8 @@ class Exchange:
     """How many bytes of body may come; counted while they do."""
     received: int
     """Bytes of the request's body so far."""
-    quota: tuple[Pair, ...] | None
-    """What the answer says of the rate limits that counted this request."""
+    quota: bytes
+    """What the answer says of the rate limits that counted this request, as lines like `ids`; empty where none did."""
     identity: Identity | None
     held: bool
     """Whether it is one of those that the limit of requests in hand counts."""
@@ -167,7 +167,7 @@ class Exchange:
         self.pipeline = None
         self.body_limit = 0
         self.received = 0
-        self.quota = None
+        self.quota = b""
         self.identity = None
         self.held = False
         self.breaker = None
@@ -178,3 +178,10 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.error = ""
+
+    def id_fields(self) -> tuple[Pair, Pair]:
+        """What `ids` says, as fields."""
+        return (
+            (b"x-request-id", self.request_id.encode("ascii")),
+            (b"x-correlation-id", self.correlation_id.encode("ascii")),
+        )

@@ -102,6 +102,12 @@ def read(headers: Sequence[Pair]) -> tuple[dict[bytes, bytes], Sequence[Pair]]:
     return found, kept if connection is None else without_named(kept, connection)
 
 
+def fields_of(lines: bytes) -> list[Pair]:
+    """The fields that ready lines, each with its end, are."""
+    parts = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+    return [(name, value) for name, _, value in parts]
+
+
 def _joined(fields: Sequence[Pair], name: bytes) -> bytes:
     return b", ".join([value for key, value in fields if key == name])
 

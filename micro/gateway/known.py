@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _NAMING = frozenset({b"traceparent", b"tracestate", b"x-correlation-id", b"x-request-id"})
 """What a request may be called by."""
 _SPECIAL = frozenset({b"expect", b"tracestate", b"transfer-encoding", b"upgrade"})
-_PAIR = b": ".join
 _MOST = 16
 """Routes for which a header is remembered."""
 
@@ -94,13 +93,12 @@ class Rendered:
     It serves for the same pipeline, scheme and stamp.
     """
 
-    __slots__ = ("adding", "front", "pipeline", "scheme", "stamp", "tail")
+    __slots__ = ("front", "pipeline", "scheme", "stamp", "tail")
 
     def __init__(self, exchange: Exchange, pipeline: Pipeline, *, stamp: object, tail: bytes) -> None:
         """`exchange` has an answer that no policy has seen. `stamp` is what `tail` was made of."""
         self.pipeline, self.scheme, self.stamp = pipeline, exchange.scheme, stamp
-        self.adding = pipeline.adding or ()
         for hook in pipeline.steady:
             hook(exchange)
-        self.front = render(exchange.status, exchange.fields[:-1], _PAIR(exchange.fields[-1]))
+        self.front = render(exchange.status, exchange.fields, b"")
         self.tail = tail

@@ -14,8 +14,9 @@ A policy whose `on_request` reads nothing but the request's head may say so by a
 nothing into the exchange either (but for the ones here, whose writing `known.Way` repeats); a head that it has let pass once is
 not shown to it again. The gateway's own aren't shown the same header with another plain path of the same route either
 (`known.Way`). Likewise, of `on_response`: `steady` says that it makes the same of the same answer for the same policies
-and scheme, and asks for no filter; `adds` that it does nothing but append to the answer's fields, whatever is among
-them. The class itself has to say so; what a class that it stems from says doesn't count.
+and scheme, and asks for no filter; `adds`, which is for the gateway's own, that it does nothing but append to the
+answer's fields, whatever is among them, what the exchange has as ready lines: `ids` or `quota`. The class itself has to
+say so; what a class that it stems from says doesn't count.
 """
 
 from __future__ import annotations
@@ -97,10 +98,13 @@ class Pipeline:
         """Told when an exchange has ended."""
         self.foreign = not all(type(policy).__module__.startswith(_OWN) for policy in (*before, *policies))
         """Whether a policy of somebody else's is among them: what it writes into an answer is checked before it is sent."""
-        self.steady, adding = _divided((*before, *policies))
-        self.adding: tuple[OnResponse, ...] | None = None if self.foreign else adding
-        """What is left to do with an answer's head that the steady policies have seen before; nothing where it must be seen
-        by all."""
+        answering = [policy for policy in (*before, *policies) if hasattr(policy, "on_response")]
+        steady = [policy for policy in answering if _says(policy, "steady")]
+        self.steady: tuple[OnResponse, ...] = methods(steady, "on_response")[::-1]
+        adding = sum(_says(policy, "adds") for policy in answering)
+        self.adding = not self.foreign and len(steady) + adding == len(answering)
+        """Whether nothing is left to do with an answer's head that the steady policies have seen before, but to add lines to
+        it; or else it must be seen by all."""
         self.upstream = upstream
         self.direct: DirectUpstream | None = upstream if short and hasattr(upstream, "start") else None  # type: ignore[assignment] # what `start` tells
         """The upstream, where requests may go to it by the short path."""
@@ -112,15 +116,6 @@ class Pipeline:
             self.blamed += ", or middleware in front of it,"
         self.timeout = timeout
         """Seconds for the whole exchange; 0 for no limit."""
-
-
-def _divided(policies: Sequence[Policy]) -> tuple[tuple[OnResponse, ...], tuple[OnResponse, ...] | None]:
-    """The steps of an answer that are the same each time, and those that only add; no second where others are among them."""
-    answering = [policy for policy in reversed(policies) if hasattr(policy, "on_response")]
-    steady = [policy for policy in answering if _says(policy, "steady")]
-    adding = [policy for policy in answering if _says(policy, "adds")]
-    apart = len(steady) + len(adding) == len(answering)
-    return methods(steady, "on_response"), methods(adding, "on_response") if apart else None
 
 
 def _says(policy: Policy, name: str) -> bool:

@@ -22,7 +22,8 @@ logger = logging.getLogger("micro.gateway")
 
 UNKNOWN = -1
 _CONTINUE, _SWITCHING = 100, 101
-_PAIR = b": ".join
+_CLOSE_LINE = b"connection: close\r\n"
+_join = b"".join
 _UPGRADE = ((b"connection", b"Upgrade"), (b"upgrade", b"websocket"))
 
 
@@ -176,18 +177,14 @@ class Returning(Passage):
             or rendered.scheme is not self.scheme
             or self.trusted
         ):
-            if pipeline is None or pipeline.adding is None or self.trusted:
+            if pipeline is None or not pipeline.adding or self.trusted:
                 return False
             self.status, self.fields = answer.status, answer.fields.copy()
             rendered = answer.extra = Rendered(self, pipeline, stamp=stamp, tail=connection.port.tail())
         self.status = answer.status
-        self.fields = fields = []
-        for add in rendered.adding:
-            add(self)
         keep = connection.keep_alive if connection.mode == HELD else connection.reusable()
-        if not keep:
-            fields.append(CLOSE_FIELD)
-        connection.transport.write(b"\r\n".join([rendered.front, *map(_PAIR, fields), rendered.tail + body]))
+        tail = rendered.tail if keep else _CLOSE_LINE + rendered.tail
+        connection.transport.write(_join((rendered.front, self.quota, self.ids, tail, body)))
         self.sent = len(body)
         self._progress, self.leg = OVER, None  # as `_finish` does, for no policy is asked any more
         self.plan.recorder.record(self, self.plan.ends)

@@ -18,6 +18,8 @@ _ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}\Z")
 _FOR = re.compile(rb'(?:^|[,;])[ \t]*for=(?:"([^"]*)"|([^,;" \t]*))', re.IGNORECASE)
 _MOST = 256
 """How many peers are remembered."""
+_REQUEST, _CORRELATION, _END = b"x-request-id: ", b"\r\nx-correlation-id: ", b"\r\n"
+_join = b"".join
 
 
 class Identification:
@@ -49,7 +51,7 @@ class Identification:
         exchange.trusted = False
         known = exchange.known
         if known is not None and known.nameless and self._peers is None:  # most of the time
-            exchange.ids = ((b"x-request-id", field), (b"x-correlation-id", field))
+            exchange.ids = _join((_REQUEST, field, _CORRELATION, field, _END))
             exchange.request_id = exchange.correlation_id = field.decode("ascii")
             return
         if self._peers is not None and self._peers.trusts(exchange.client):
@@ -57,14 +59,14 @@ class Identification:
             exchange.client = self._peers.client_ip(exchange.client, _hops(found))
             field = _id(found.get(b"x-request-id")) or field
         correlation = _id(found.get(b"x-correlation-id")) or field
-        exchange.ids = ((b"x-request-id", field), (b"x-correlation-id", correlation))
+        exchange.ids = _join((_REQUEST, field, _CORRELATION, correlation, _END))
         exchange.request_id, exchange.correlation_id = field.decode("ascii"), correlation.decode("ascii")
         if b"traceparent" in found or b"tracestate" in found:
             self._continue_trace(exchange, found)
 
     def on_response(self, exchange: Exchange) -> None:
         """Echo the ids."""
-        exchange.fields += exchange.ids
+        exchange.fields += exchange.id_fields()
 
     def _remember(self, address: str) -> tuple[str, Pair]:
         client = plain(address)

@@ -6,6 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from micro.cache.ports import Hit, Quota
+from micro.gateway.headers import fields_of
 from micro.gateway.refusals import refuse_by
 from micro.security.peers import rate_key
 from micro.web.problems import Problem
@@ -23,6 +24,9 @@ _new = tuple.__new__
 
 _MOST = 1024
 """Subjects whose keys are remembered."""
+
+_LINES = b"ratelimit-policy: %b\r\nratelimit: %b\r\n"
+"""What an answer says of limits."""
 
 BURST = 1.0
 """Seconds within which a burst comes."""
@@ -74,10 +78,13 @@ class Meter:
         quoted = b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
         self.policy = b"%s;q=%d;w=%d" % (quoted, rate.limit, ceil(rate.period))
         """What `RateLimit-Policy` says of it: a member of a List (RFC 9651)."""
-        self.form = quoted.replace(b"%", b"%%") + b";r=%d;t=%d"
+        form = quoted.replace(b"%", b"%%")
+        self.form = form + b";r=%d;t=%d"
         """What `RateLimit` says of it, but for how many requests and seconds."""
-        self.whole = quoted.replace(b"%", b"%%") + b";r=%%d;t=%d" % ceil(rate.period)
-        """The same where the whole period has to pass, as after every request that was counted."""
+        whole = form + b";r=%%d;t=%d" % ceil(rate.period)
+        self.whole = _LINES % (self.policy.replace(b"%", b"%%"), whole)
+        """What an answer says of it alone, but for how many requests: where the whole period has to pass, as after every
+        request that was counted."""
 
     def key(self, subject: str) -> str:
         """What the window counts the requests of a subject under."""
@@ -109,16 +116,15 @@ class _Limits:
 
     def on_response(self, exchange: Exchange) -> None:
         """Tell the client what is left. The first such policy that sees the answer tells it for all."""
-        quota = exchange.quota
-        if quota is not None:
-            exchange.quota = None
-            exchange.fields += quota
+        if exchange.quota:
+            exchange.fields += fields_of(exchange.quota)
+            exchange.quota = b""
 
     def _tell(self, exchange: Exchange, policy: bytes, state: bytes) -> None:
-        earlier = exchange.quota
-        if earlier is not None:
-            policy, state = earlier[0][1] + b", " + policy, earlier[1][1] + b", " + state
-        exchange.quota = ((b"ratelimit-policy", policy), (b"ratelimit", state))
+        if exchange.quota:
+            (_, policies), (_, states) = fields_of(exchange.quota)
+            policy, state = policies + b", " + policy, states + b", " + state
+        exchange.quota = _LINES % (policy, state)
 
     def _refuse(self, exchange: Exchange, meter: Meter, hit: Hit) -> Answer:
         wait = {"Retry-After": str(max(1, ceil(hit.reset)))}
@@ -132,7 +138,7 @@ class _Limits:
 class RateLimit(_Limits):
     """429 beyond one limit."""
 
-    __slots__ = ("_by_address", "_keys", "_limit", "_meter", "_period", "_policy", "_subject", "_whole")
+    __slots__ = ("_by_address", "_keys", "_limit", "_meter", "_period", "_subject", "_whole")
     adds = True
 
     def __init__(self, window: Window, meter: Meter) -> None:
@@ -142,7 +148,6 @@ class RateLimit(_Limits):
         self._keys: dict[str, str] = {}
         """The keys of subjects seen lately."""
         self._limit, self._period = meter.limit, meter.period
-        self._policy = (b"ratelimit-policy", meter.policy)
         self._whole = meter.whole
 
     def on_request(self, exchange: Exchange) -> Verdict:
@@ -154,9 +159,9 @@ class RateLimit(_Limits):
         hit = self._window.hit(key, self._limit, self._period)
         if hit.__class__ is not Hit:
             return self._wait(exchange, hit)  # type: ignore[arg-type] # no Hit: an awaitable of one
-        if not hit.allowed or hit.reset != self._period or exchange.quota is not None:
+        if not hit.allowed or hit.reset != self._period or exchange.quota:
             return self._judge(exchange, hit)
-        exchange.quota = (self._policy, (b"ratelimit", self._whole % hit.remaining))  # most of the time
+        exchange.quota = self._whole % hit.remaining  # most of the time
         return None
 
     def _remember(self, subject: str) -> str:
@@ -170,10 +175,7 @@ class RateLimit(_Limits):
 
     def _judge(self, exchange: Exchange, hit: Hit) -> Answer | None:
         meter = self._meter
-        if exchange.quota is None:
-            exchange.quota = (self._policy, (b"ratelimit", meter.state(hit)))
-        else:
-            self._tell(exchange, meter.policy, meter.state(hit))
+        self._tell(exchange, meter.policy, meter.state(hit))
         return None if hit.allowed else self._refuse(exchange, meter, hit)
 
 

@@ -32,7 +32,7 @@ def request_headers(exchange: Exchange) -> list[Pair]:
     """
     found = exchange.found
     traceparent = (b"traceparent", exchange.traceparent)
-    headers = [*exchange.headers, *exchange.ids, traceparent, exchange.via]
+    headers = [*exchange.headers, *exchange.id_fields(), traceparent, exchange.via]
     if b"tracestate" in found:
         headers.append((b"tracestate", found[b"tracestate"]))
     if exchange.trusted:
@@ -130,8 +130,8 @@ class Sent:
         if self.proof is not None:
             back.append(self.proof)
         self.pipeline = exchange.pipeline
-        self.front = b" HTTP/1.1\r\n%b\r\nx-request-id: " % b"\r\n".join(front)
-        """From the end of the target to the request's id."""
+        self.front = b" HTTP/1.1\r\n%b\r\n" % b"\r\n".join(front)
+        """From the end of the target to the ids."""
         self.back = b"\r\n%b\r\n" % b"\r\n".join(map(_JOIN, back))
         """From the end of the trace on, but for the time that is left."""
         self.end = _time_line(exchange, exchange.started)
@@ -158,17 +158,14 @@ def usual_head(exchange: Exchange, pool: Pool) -> bytes:
     if exchange.query:
         target += b"?" + exchange.query
     began = exchange.began
-    (_, request_id), (_, correlation_id) = exchange.ids
     return b"".join(
         (
             start,
             pool.base,
             target,
             sent.front,
-            request_id,
-            b"\r\nx-correlation-id: ",
-            correlation_id,
-            b"\r\ntraceparent: ",
+            exchange.ids,
+            b"traceparent: ",
             exchange.traceparent,
             sent.back,
             sent.end if began == exchange.started else _time_line(exchange, began),

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micro.gateway.headers import FORWARDING, HOP_BY_HOP, IDENTITY, length_of, read, returned, without_named
+from micro.gateway.headers import (
+    FORWARDING,
+    HOP_BY_HOP,
+    IDENTITY,
+    fields_of,
+    length_of,
+    read,
+    returned,
+    without_named,
+)
 
 NAMES = st.sampled_from(
     [
@@ -105,3 +114,8 @@ def test_nothing_else_is_a_length(raw):
 )
 def test_a_spelling_that_some_server_takes_for_another_field_does_not_go_on(name):
     assert read([(name, b"1")])[1] == []
+
+
+@given(st.lists(st.tuples(NAMES, st.text('ab: ;="', max_size=9).map(str.encode))))
+def test_ready_lines_are_the_fields_that_they_were_made_of(fields):
+    assert fields_of(b"".join(b"%b: %b\r\n" % pair for pair in fields)) == fields

@@ -268,5 +268,5 @@ def test_an_answer_that_comes_again_is_not_rendered_anew_for_the_sake_of_a_polic
     )
     (_, one), (_, two) = bench.gateway.plan.rows
     assert (names(one.policies)[2], names(two.policies)[2]) == ("RateLimit", "RateLimits")
-    assert one.adding is not None
-    assert two.adding is not None
+    assert one.adding
+    assert two.adding

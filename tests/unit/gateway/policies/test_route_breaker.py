@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 
 import pytest
@@ -14,6 +15,7 @@ from micro.telemetry.metrics import Metrics
 from micro.testing import FakeClock
 
 SPEC = BreakerSpec(failure_rate=50, requests=4, window=10.0, open=5.0)
+NUMBERS = itertools.count()
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def breaker(clock, metrics):
 def request():
     exchange = Exchange("GET", b"/orders", [(b"host", b"shop.test")])
     exchange.request_id = "an-id"
-    exchange.ids = tuple([(b"x-request-id", b"an-id")])  # noqa: C409 # a new one for each, as in the gateway
+    exchange.ids = b"x-request-id: %d\r\n" % next(NUMBERS)  # a new object for each, as in the gateway
     return exchange
 
 

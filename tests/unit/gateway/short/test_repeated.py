@@ -9,7 +9,7 @@ import pytest
 
 from micro.gateway.exchange import Answer
 from micro.gateway.upstream.answer import KnownAnswer
-from micro.spec.gateway import Cors, GatewaySpec, HeaderChanges, Route
+from micro.spec.gateway import Cors, GatewaySpec, HeaderChanges, RateRule, Route
 from micro.spec.terms import Rate
 
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -153,7 +153,14 @@ async def answered(client, answer, *, body=b"hello", request=GET):
     return await client.next()
 
 
-@pytest.mark.parametrize("spec", [{}, {"security_headers": True, "rate_limit": Rate(9, 1.0)}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"security_headers": True, "rate_limit": Rate(9, 1.0)},
+        {"rate_limit": Rate(9, 1.0), "rate_limits": (RateRule(limit=Rate(8, 60.0)),)},
+    ],
+)
 async def test_an_answer_known_is_sent_as_one_that_is_not(gate, spec):
     client = gate(**spec)
     answer = known((b"server", b"x"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"))

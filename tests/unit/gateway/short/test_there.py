@@ -174,7 +174,7 @@ async def test_a_policy_that_fails_is_500(client, monkeypatch, caplog):
     def admit(exchange):
         exchange.request_id, exchange.trusted = "id", False
         exchange.correlation_id, exchange.traceparent, exchange.client = "id", b"", ""
-        exchange.ids = ((b"x-request-id", b"id"),)
+        exchange.ids = b"x-request-id: id\r\n"
         raise ValueError("broken")
 
     monkeypatch.setattr(type(client.bench.gateway.plan), "admit", lambda self, exchange: admit(exchange))

@@ -214,7 +214,7 @@ def exchange_of(
     exchange.client = "203.0.113.7"
     exchange.forwarded_for = (b"x-forwarded-for", b"203.0.113.7")
     exchange.request_id = exchange.correlation_id = "r-1"
-    exchange.ids = ((b"x-request-id", b"r-1"), (b"x-correlation-id", b"r-1"))
+    exchange.ids = b"x-request-id: r-1\r\nx-correlation-id: r-1\r\n"
     exchange.traceparent = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00"
     exchange.via = (b"via", b"1.1 micro-test")
     return exchange

@@ -140,8 +140,9 @@ async def test_the_head_of_a_known_header_is_the_one_that_is_made_from_scratch(
     plain = exchange_of(headers=headers, **more)
     exchanges = [plain, *of_a_connection(exchange_of, headers, **more)]
     legs = [there.upstream.leg(exchange, None, body=False, headers=None) for exchange in exchanges]
-    for leg, request_id in zip(legs, (b"1", b"1", b"1"), strict=True):
-        leg._exchange.ids = ((b"x-request-id", request_id), (b"x-correlation-id", b"2"))
+    for leg in legs:
+        leg._exchange.request_id, leg._exchange.correlation_id = "1", "2"
+        leg._exchange.ids = b"x-request-id: 1\r\nx-correlation-id: 2\r\n"
         leg._exchange.via, leg._exchange.forwarded_for = plain.via, plain.forwarded_for
         leg._exchange.query = b"a=1"
         leg._exchange.began = 0.0
@@ -153,7 +154,8 @@ async def test_what_differs_from_one_request_to_the_next_is_never_the_one_before
     there = bench("http://10.0.0.1:1", "http://10.0.0.2:2")
     pools = [there.upstream.pool_of(instance) for instance in there.cluster.instances]
     one, two = of_a_connection(exchange_of, [(b"x-a", b"1")])
-    two.ids = ((b"x-request-id", b"r-2"), (b"x-correlation-id", b"c-2"))
+    two.request_id, two.correlation_id = "r-2", "c-2"
+    two.ids = b"x-request-id: r-2\r\nx-correlation-id: c-2\r\n"
     two.via = (b"via", b"1.0 other")
     two.forwarded_for = (b"x-forwarded-for", b"198.51.100.1")
     two.traceparent = b"00-" + b"c" * 32 + b"-" + b"d" * 16 + b"-01"
