@@ -15,10 +15,12 @@ found out again:
     the head of a whole answer      `answer.KnownAnswer`    its connection          parsing it
                                     `Rendered`              its `extra`             `steady` policies, and joining its lines
 
-Nothing is remembered beyond its connection, and each connection remembers one of each; of what goes by route or pool, 16.
-A client's is forgotten after a second without a request, an instance's with it. What else than the bytes has a say is compared each time by identity, and
-named with the class: the plan or pipeline above all, so a reload makes all of it void. Whatever is unusual (a trusted
-peer, a policy of somebody else's, a header that a policy has changed) takes the way that remembers nothing.
+None of it outlives its connection, and each connection remembers one of each; of what goes by route or pool, 16. A
+client's is forgotten after a second without a request, an instance's with it. What else than the bytes has a say is
+compared each time by identity, and named with the class: the plan or pipeline above all, so a reload makes all of it
+void. Whatever is unusual (a trusted peer, a policy of somebody else's, a header that a policy has changed) takes the way
+that remembers nothing. What policies keep for all connections (verified tokens, keys of windows, hosts, peers) is bounded,
+and explained where it is.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ _PROOFS = frozenset(spellings(PEER))
 _CLAIMS = _PROOFS | {spelling for name in IDENTITY for spelling in spellings(name)}
 """What nobody outside the stack may say."""
 _OVER_TLS = {"http": "https", "ws": "wss"}
+_SAYS_SO = frozenset((b"x-forwarded-proto", scheme) for scheme in (b"https", b"wss"))
 
 
 class Arrival(NamedTuple):
@@ -49,7 +50,7 @@ def id_from(value: bytes | None) -> str | None:
 def scheme_of(scope: Mapping[str, Any], headers: Pairs) -> str:
     """The scheme that the client used: with TLS where `headers`, which are believed, say that a proxy has ended it."""
     scheme: str = scope.get("scheme", "http")
-    return _OVER_TLS.get(scheme, scheme) if (b"x-forwarded-proto", b"https") in headers else scheme
+    return scheme if _SAYS_SO.isdisjoint(headers) else _OVER_TLS.get(scheme, scheme)
 
 
 async def arrival(

@@ -16,6 +16,8 @@ from micro.gateway.upstream.parsed import ParsedAnswer
 from micro.gateway.upstream.ports import UpstreamError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from micro.gateway.headers import Pair
 
 MAX_HEAD = 64 << 10
@@ -53,12 +55,14 @@ class AnswerReader(ParsedAnswer):
 
     After each `feed` the attributes say what came: `interim` heads, the final `status` with `fields` and `length`,
     `pieces` of its body, and whether it is `done`. `fields` are as `headers.returned` gives them. Trailer fields are
-    dropped (RFC 9110 section 6.5.1).
+    dropped (RFC 9110 section 6.5.1). An answer with one of the `retried` statuses is never `known`: each time somebody
+    has to think about it.
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("_retried", "known")
 
-    def __init__(self) -> None:
+    def __init__(self, retried: Collection[int] = ()) -> None:
+        self._retried = retried
         self.known: KnownAnswer | None = None
         """The last answer, where the next one may be recognized by it: never while one is under way."""
         super().__init__()
@@ -100,7 +104,11 @@ class AnswerReader(ParsedAnswer):
     def _remember(self, data: bytes, length: int) -> None:
         """The answer is whole: the next one may have the same head, if it comes within the same second."""
         size = len(data)
-        if length < size <= length + MAX_KNOWN and self.status < _FAILURE:
+        if (
+            length < size <= length + MAX_KNOWN
+            and self.status < _FAILURE
+            and self.status not in self._retried
+        ):
             self.known = KnownAnswer(data[:-length], size, self.status, self.fields.copy())
 
     def end(self) -> None:

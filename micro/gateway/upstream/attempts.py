@@ -27,7 +27,7 @@ _UPGRADE = (b"connection: Upgrade", b"upgrade: websocket")
 
 
 class Attempts:
-    """Holds a slot of the cluster from `begin` to its end, and at most one connection or one task that gets it one."""
+    """Holds a slot of the cluster from when it has one to its end, and at most one connection or one task that gets it one."""
 
     __slots__ = (
         "_connection",

@@ -27,7 +27,7 @@ class Connection(Line):
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
-        self.reader = AnswerReader()
+        self.reader = AnswerReader(pool.cluster.retry_statuses)
         self.leg: NetworkLeg | None = None
         """What looks after the exchange that it is on; none when idle, and where the connection does so itself."""
         self.awaiting: Exchange | None = None

@@ -87,10 +87,11 @@ async def test_resources_and_context_reach_any_app(client):
     assert answer.json() == {"service": "shop", "request_id": answer.headers["x-request-id"]}
 
 
-async def test_links_that_the_app_makes_have_the_scheme_that_our_gateway_tells(client, verifier):
+@pytest.mark.parametrize("said", ["https", "wss"])
+async def test_links_that_the_app_makes_have_the_scheme_that_our_gateway_tells(client, verifier, said):
     """A stranger's word doesn't count."""
     proof = {PEER.decode(): verifier.token("gateway", kind="service")}
-    told = {"x-forwarded-proto": "https"}
+    told = {"x-forwarded-proto": said}
     links = [(await client.get("/link", headers=headers)).body for headers in (told, proof, told | proof)]
     assert [link.partition(b":")[0] for link in links] == [b"http", b"http", b"https"]
 

@@ -187,6 +187,22 @@ async def test_so_it_is_after_an_answer_that_counts_as_none(repeater, origin):
     assert (await one.answered(client)).status == 200
 
 
+@pytest.mark.parametrize("first", [{"method": "POST"}, POST])
+async def test_that_answer_is_not_known_by_its_head(repeater, origin, first):
+    one = await repeater(retry=replace(TWICE, statuses=(429,)))
+    busy = OTHER.replace(b"200 OK", b"429 No")
+    client = one.there.start(**first)
+    if "body" in first:
+        client.leg.feed(b"abc")
+        client.leg.end()
+    assert (await one.answered(client, busy)).status == 429, "a POST isn't sent again"
+    again = one.ask()
+    await one.peer.request()
+    await one.peer.send(busy)
+    one.peer = await origin.peer()
+    assert (await one.answered(again)).status == 200
+
+
 async def test_a_client_that_takes_no_more_does_not_hold_the_connection_up(repeater):
     one = await repeater()
     client = one.ask()
