@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,12 +267,19 @@ def test_when_the_supervisor_is_killed_its_children_finish_their_requests_and_en
 
 
 def fork_server(stack: Any) -> psutil.Process:
-    (found,) = [
-        each
-        for each in psutil.Process(stack.process.pid).children()
-        if "micro.runtime.multi.forkserver" in each.cmdline()
-    ]
-    return found
+    """Waits for the one there is: children come and go meanwhile."""
+    found: list[psutil.Process] = []
+
+    def there() -> bool:
+        found.clear()
+        for each in psutil.Process(stack.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if "micro.runtime.multi.forkserver" in each.cmdline():
+                    found.append(each)
+        return len(found) == 1
+
+    until(there, "there is one fork server")
+    return found[0]
 
 
 FORKED = pytest.mark.skipif(not LINUX, reason="elsewhere, there is no fork server")
