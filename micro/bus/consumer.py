@@ -15,7 +15,7 @@ from micro.errors import BusError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from micro.bus.message import Partition, Record
+    from micro.bus.message import Record
     from micro.bus.ports import Bus, Subscription
     from micro.bus.subscriber import Subscriber
 
@@ -50,7 +50,6 @@ class Consumer:
         concurrent = subscriber.store.features.concurrent_writers
         self._workers, self._slices = (8, 4) if concurrent else (1, 1)
         self._lanes = Lanes(self._slices)
-        self._stored: dict[Partition, int] = {}
         self._stored_at = self._heard_at = float("-inf")
         self._feeder: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -102,7 +101,7 @@ class Consumer:
         self._stopping.clear()
 
     async def _consume(self, member: Subscription) -> None:
-        self._lanes, self._stored = Lanes(self._slices), {}
+        self._lanes = Lanes(self._slices)
         self._heard_at = self._clock.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._workers):
@@ -121,7 +120,7 @@ class Consumer:
         while True:
             try:
                 full = self._lanes.full()
-                busy = self.in_flight or self.error or self._news()
+                busy = self.in_flight or self.error or self._lanes.news()
                 wait = _WAIT_FULL if full else _WAIT_BUSY if busy else _WAIT
                 self._accept(await member.fetch(limit=FETCH, wait=wait, exclude=full))
                 self._heard_at = self._clock.monotonic()
@@ -164,15 +163,11 @@ class Consumer:
         self._troubles["database"].ends()
         return True
 
-    def _news(self) -> dict[Partition, int]:
-        """Positions that are further than those stored."""
-        positions = self._lanes.positions()
-        return {p: offset for p, offset in positions.items() if self._stored.get(p) != offset}
-
     async def _store_positions(self, member: Subscription) -> None:
-        if news := self._news():
-            await member.commit(news)
-            self._stored |= news
+        if news := self._lanes.news():
+            stored = await member.commit(news)
+            self._lanes.stored(stored)
+            self._lanes.forget(news.keys() - stored.keys())
             self._stored_at = self._clock.monotonic()
 
     def _notice(self, place: str) -> Notice:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, ConsumerStoppedError, CorruptRecordException, IllegalStateError
 
 from micro.bus.kafka_client import ANSWER_IN, discard, has_died, is_stuck, start
@@ -31,13 +31,33 @@ _SESSION_MS = 10_000
 _HEARTBEAT_MS = 1_000
 _POLL_MS = 24 * 3600 * 1000
 """Where nothing can be taken in for a while, this member stays: leaving would stop the others, and help nobody."""
-_COMMITS = 3
 _UNREADABLE = (CorruptRecordException, UnicodeDecodeError)
 """With these, the driver loses what it had just taken out of other partitions, and would go on behind it."""
 
 
-class SharedOut(Exception):
-    """The group shares its partitions out at this moment."""
+class Held(ConsumerRebalanceListener):  # type: ignore[misc] # the driver has no types
+    """From which record on this member has had each partition since the group shared them out.
+
+    What came before says nothing any more: somebody else may have had the partition since, and come further.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[Partition, int] = {}
+
+    def fetched(self, record: Record) -> None:
+        """Note the first record of a fetch from its partition."""
+        self._since.setdefault(record.partition, record.offset)
+
+    def covers(self, partition: Partition, position: int) -> bool:
+        """Whether a position is this member's to store."""
+        return position >= self._since.get(partition, position + 1)
+
+    def on_partitions_revoked(self, revoked: object) -> None:
+        """The driver calls it before each sharing out, and hands out no record from then until after it."""
+        self._since.clear()
+
+    def on_partitions_assigned(self, assigned: object) -> None:
+        """The driver asks for it."""
 
 
 class Member:
@@ -56,6 +76,7 @@ class Member:
         self._clock = clock
         self._instance = instance
         self._consumer: Any = None
+        self._held = Held()
         self._heard_at = 0.0
         self._stamp = 0
         self._closed = False
@@ -84,21 +105,21 @@ class Member:
         found: Mapping[Any, Any] = {}
         async with self._asking(wait + SILENT) as consumer:
             found = await consumer.getmany(*wanted, timeout_ms=int(wait * 1000), max_records=limit)
-        return [record for partition, each in found.items() for record in to_records(ours(partition), each)]
+        taken = [to_records(ours(partition), each) for partition, each in found.items()]
+        for records in taken:
+            self._held.fetched(records[0])
+        return [record for records in taken for record in records]
 
-    async def commit(self, positions: Mapping[Partition, int]) -> None:
-        """See `Subscription.commit`. While the group shares the partitions out anew, it waits for that."""
-        for _ in range(_COMMITS):
-            mine = {theirs(p): offset for p, offset in positions.items() if p in self.assigned()}
-            if not mine:
-                return
-            try:
-                async with self._asking(ANSWER_IN) as consumer:
-                    await consumer.commit(mine)
-                    return
-            except SharedOut:  # see what is left to us
-                await self._clock.sleep(0.1)
-        raise BusUnavailable(f"{self._group}: positions can't be stored while the group is shared out")
+    async def commit(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """See `Subscription.commit`. While the group shares the partitions out, nothing is stored."""
+        mine = {p: position for p, position in positions.items() if self._held.covers(p, position)}
+        stored: Mapping[Partition, int] = {}
+        if mine:
+            async with self._asking(ANSWER_IN) as consumer:
+                with suppress(CommitFailedError, IllegalStateError):  # the group is about to be shared out
+                    await consumer.commit({theirs(p): position for p, position in mine.items()})
+                    stored = mine
+        return stored
 
     async def close(self) -> None:
         """See `Subscription.close`."""
@@ -118,8 +139,6 @@ class Member:
         try:
             async with asyncio.timeout(seconds):
                 yield self._consumer
-        except (CommitFailedError, IllegalStateError) as error:
-            raise SharedOut from error
         except ConsumerStoppedError:
             return  # by `close`
         except DRIVER_ERRORS as error:
@@ -147,14 +166,13 @@ class Member:
             raise BusUnavailable(f"{self._group}: this member has left the group")
 
     async def _drop(self) -> None:
-        consumer, self._consumer = self._consumer, None
+        consumer, self._consumer, self._held = self._consumer, None, Held()
         if consumer is not None:
             await discard(consumer)
 
     async def _start(self) -> Any:
         self._stamp, self._heard_at = 0, self._clock.monotonic()
         consumer = AIOKafkaConsumer(
-            *self._topics,
             **self._address.options(),
             group_id=self._group,
             group_instance_id=None if self._instance is None else f"{self._group}-{self._instance}",
@@ -165,4 +183,5 @@ class Member:
             heartbeat_interval_ms=_HEARTBEAT_MS,
             max_poll_interval_ms=_POLL_MS,
         )
+        consumer.subscribe(self._topics, listener=self._held)
         return await start(consumer, self._address.brokers, within=JOIN_IN)

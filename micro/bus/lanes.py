@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from micro.bus.delivery import Delivery
     from micro.bus.message import Partition, Record
 
@@ -18,10 +20,11 @@ IN_FLIGHT = 500
 
 @dataclass(slots=True)
 class _Progress:
-    """One partition: what was fetched and isn't done, and the offset after the last one fetched."""
+    """One partition: what was fetched and isn't done, the offset after the last one fetched, and the position stored."""
 
     next: int = 0
     open: set[int] = field(default_factory=set)
+    stored: int = -1
 
     @property
     def position(self) -> int:
@@ -100,9 +103,24 @@ class Lanes:
         """Partitions with so much in flight that no more should be fetched."""
         return [partition for partition, known in self._partitions.items() if len(known.open) >= IN_FLIGHT]
 
-    def positions(self) -> dict[Partition, int]:
-        """Per partition, the offset below which everything is done."""
-        return {partition: progress.position for partition, progress in self._partitions.items()}
+    def news(self) -> dict[Partition, int]:
+        """Per partition, the offset below which everything is done, where that isn't what is stored."""
+        return {
+            partition: progress.position
+            for partition, progress in self._partitions.items()
+            if progress.position != progress.stored
+        }
+
+    def stored(self, positions: Mapping[Partition, int]) -> None:
+        """Note positions that are stored now."""
+        for partition, position in positions.items():
+            self._partitions[partition].stored = position
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Drop what is known of partitions that went through other hands, unless something of them is in flight."""
+        for partition in partitions:
+            if not self._partitions[partition].open:
+                del self._partitions[partition]
 
     @property
     def in_flight(self) -> int:

@@ -114,10 +114,17 @@ class Member:
             raise BusUnavailable(f"{self._group.name}: this member has left the group")
         return await self._group.arrivals.first(lambda: self._take(limit, exclude), wait)
 
-    async def commit(self, positions: Mapping[Partition, int]) -> None:
+    async def commit(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
         """See `Subscription.commit`."""
-        if mine := {partition: offset for partition, offset in positions.items() if partition in self._next}:
+        reached = self._group.positions
+        mine = {
+            partition: offset
+            for partition, offset in positions.items()
+            if partition in self._next and offset >= reached.get(partition, 0)
+        }
+        if mine:
             await self._group.commit(mine)
+        return mine
 
     async def close(self) -> None:
         """See `Subscription.close`."""

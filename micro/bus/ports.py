@@ -68,8 +68,12 @@ class Subscription(Protocol):
         """
         ...
 
-    async def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Store, per partition, the offset to go on from. Partitions no longer assigned are ignored."""
+    async def commit(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Store, per partition, the offset to go on from; return what is stored.
+
+        Ignored are partitions in other hands, and those that were meanwhile, where others have come further: a
+        position never goes back.
+        """
         ...
 
     def assigned(self) -> frozenset[Partition]:

@@ -167,6 +167,30 @@ class BusContract(BusFixtures):
         await gone.commit({record.partition: record.offset + 1})
         assert values(await collect(await bus.subscribe(group, [topic]), 1)) == [b"one"]
 
+    async def test_a_position_never_goes_back(self, bus: LoggedBus, topic: str, group: str) -> None:
+        """Somebody loses a partition, and gets it back after another has brought it further."""
+        need(bus, "groups")
+        first = await bus.subscribe(group, [topic])
+        placed = await bus.publish([Message(topic, f"key{n}", b"%d" % n) for n in range(60)])
+        ends = {record.partition: record.offset + 1 for record in placed}
+        await collect(first, 60)
+        other = await bus.subscribe(group, [topic])
+        async with asyncio.timeout(60):
+            while not other.assigned() or other.assigned() & first.assigned():
+                await first.fetch(limit=60, wait=self.silence)
+                await other.fetch(limit=60, wait=self.silence)
+        further = {partition: end for partition, end in ends.items() if partition in other.assigned()}
+        async with asyncio.timeout(60):
+            while (await other.commit(further)).keys() < further.keys():
+                await other.fetch(limit=60, wait=self.silence)
+        await other.close()
+        async with asyncio.timeout(60):
+            while not first.assigned() >= further.keys():
+                await first.fetch(limit=60, wait=self.silence)
+        assert await first.commit(dict.fromkeys(further, 0)) == {}
+        positions = (await bus.positions())[group]
+        assert {partition: positions[partition] for partition in further} == further
+
     async def test_an_excluded_partition_waits_and_then_goes_on_where_it_was(
         self, bus: LoggedBus, topic: str, group: str
     ) -> None:

@@ -222,11 +222,12 @@ class FaultySubscription(_Faulty):
             await self._reach("after_fetch")
         return records
 
-    async def commit(self, positions: Mapping[Partition, int]) -> None:
+    async def commit(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
         """See `Subscription.commit`."""
         await self._reach("before_position")
-        await self._inner.commit(positions)
+        stored = await self._inner.commit(positions)
         await self._reach("after_position")
+        return stored
 
     def assigned(self) -> frozenset[Partition]:
         """See `Subscription.assigned`."""

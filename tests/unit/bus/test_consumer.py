@@ -92,6 +92,28 @@ async def has_position(bus, record):
     return await positions(bus) == {record.partition: record.offset + 1}
 
 
+async def test_what_another_member_has_stored_meanwhile_stays(consumer_of, publish, bus, until):
+    """A partition goes away while an event of it is handled, and comes back when others have brought it further."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(event, tx):
+        reached.set()
+        await go_on.wait()
+
+    consumer = consumer_of(handle)
+    records = await publish(*(f"key{number}" for number in range(40)))
+    await reached.wait()
+    other = await bus.subscribe("crm", ["order.events"])
+    further = dict.fromkeys(other.assigned(), 100)
+    assert {record.partition for record in records} & further.keys(), "it has some of them in flight"
+    assert await other.commit(further) == further
+    await other.close()
+    go_on.set()
+    await until(lambda: consumer.in_flight == 0)
+    await stop(consumer)
+    assert further.items() <= (await positions(bus)).items()
+
+
 async def test_events_that_nobody_handles_are_passed_over(consumer_of, publish, bus, until, seen, store):
     consumer = consumer_of()
     [record] = await publish("a", type="Unknown")

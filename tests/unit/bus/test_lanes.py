@@ -64,20 +64,47 @@ async def test_the_position_stays_below_the_lowest_event_that_is_not_done():
         lanes.put(delivery(offset, key))
     one, two = await lanes.take(9), await lanes.take(9)
     first, second = (one, two) if 4 in offsets(one) else (two, one)
-    assert lanes.positions() == {P: 4}
+    assert lanes.news() == {P: 4}
     lanes.done(second)
-    assert lanes.positions() == {P: 4}
+    assert lanes.news() == {P: 4}
     lanes.done(first)
-    assert lanes.positions() == {P: 10}, "offsets may have gaps"
+    assert lanes.news() == {P: 10}, "offsets may have gaps"
+
+
+async def test_a_position_is_news_until_it_is_stored():
+    lanes = Lanes(1)
+    lanes.put(delivery(4))
+    lanes.stored({P: 4})
+    assert lanes.news() == {}
+    lanes.done(await lanes.take(1))
+    assert lanes.news() == {P: 5}
+    lanes.stored({P: 5})
+    assert lanes.news() == {}
+
+
+async def test_a_partition_in_other_hands_is_forgotten_when_nothing_of_it_is_in_flight():
+    lanes = Lanes(1)
+    lanes.put(delivery(4))
+    lanes.put(delivery(0, partition=Q))
+    batch = await lanes.take(1)
+    lanes.forget([P])
+    lanes.put(delivery(4))
+    lanes.done(batch)
+    assert lanes.news() == {P: 5, Q: 0}, "what was in flight is done once, and its end is noted"
+    lanes.stored({P: 5})
+    lanes.forget([P, Q])
+    assert lanes.news() == {Q: 0}
+    lanes.put(delivery(3))
+    assert lanes.news() == {P: 3, Q: 0}, "it comes back as if it had never been here"
 
 
 async def test_what_nobody_handles_counts_as_done():
     lanes = Lanes(1)
     lanes.skip(delivery(0).record)
-    assert lanes.positions() == {P: 1}
+    assert lanes.news() == {P: 1}
     lanes.put(delivery(1))
     lanes.skip(delivery(2).record)
-    assert lanes.positions() == {P: 1}
+    assert lanes.news() == {P: 1}
 
 
 async def test_a_record_that_comes_again_while_in_flight_is_handled_once():
@@ -93,7 +120,7 @@ async def test_a_record_that_comes_again_after_it_was_done_is_handled_again():
     lanes.put(delivery(5))
     lanes.done(await lanes.take(9))
     lanes.put(delivery(4))
-    assert lanes.positions() == {P: 4}
+    assert lanes.news() == {P: 4}
     lanes.put(delivery(5))
     assert offsets(await lanes.take(9)) == [4, 5]
 
@@ -116,7 +143,7 @@ async def test_closing_ends_every_take_and_hands_out_nothing_more():
     lanes.close(2)
     async with asyncio.timeout(60):
         assert [await task for task in waiting] == [None, None]
-    assert lanes.positions() == {P: 0}
+    assert lanes.news() == {P: 0}
 
 
 @pytest.mark.parametrize("slices", [1, 3])
@@ -141,7 +168,7 @@ async def test_order_and_position_hold_in_any_interleaving(slices, data):
             for each in batch.deliveries:
                 handled.setdefault(each.record.message.key, []).append(each.record.offset)
                 done.add(each.record.offset)
-        for position in lanes.positions().values():
+        for position in lanes.news().values():
             assert not [each for batch in out for each in offsets(batch) if each < position]
     for seen in handled.values():
         assert seen == sorted(seen)
