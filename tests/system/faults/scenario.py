@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-RECOVERY = 120.0
+RECOVERY = 45.0
 """Seconds in which the rate must be back (I9), and everything must have arrived after that."""
 LEAST = 40
 """Entries without which a run was about nothing (I12)."""

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import resource
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import asyncpg
 from ledger.services import Entered
@@ -158,14 +158,14 @@ def postgres_on_a_full_disk(world, load):
 @contextmanager
 def limited(pids):
     """No file of these processes may grow, where the system can do that (Linux); pipes and sockets go on."""
-    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids if CAN_LIMIT}
-    for pid, (_, most) in limits.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+    limits = {}
+    for pid in pids if CAN_LIMIT else ():
+        with suppress(ProcessLookupError):  # an instance that was about to end
+            limits[pid] = _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
     try:
         yield
     finally:
         for pid, limit in limits.items():
-            try:
+            with suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-            except ProcessLookupError:
-                continue
