@@ -35,6 +35,7 @@ _BY_CLASS: dict[str, tuple[type[StoreError], str]] = {
     "55": (StoreUnavailable, "another transaction was in the way; try again"),
     "57": (StoreUnavailable, "the server stopped the statement"),
     "58": (StoreUnavailable, "the server's system failed"),
+    "XX": (StoreUnavailable, "the server failed"),  # and a file grew too large for a limit or a file system
 }
 _BY_TYPE: tuple[tuple[type[Exception], type[StoreError], str], ...] = (
     (asyncpg.exceptions.UnsupportedClientFeatureError, StoreError, ""),

@@ -17,6 +17,8 @@ from micro.store.postgres_errors import DRIVER_ERRORS, translate
         AttributeError("'NoneType' object has no attribute 'bind_execute'"),
         asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction"),
         asyncpg.DiskFullError("could not extend file"),
+        asyncpg.InternalServerError("could not extend file: File too large"),
+        asyncpg.DataCorruptedError("invalid page in block 0"),
     ],
 )
 def test_what_a_broken_or_full_server_causes_is_nobody_elses_fault(error):
