@@ -153,7 +153,7 @@ def _asked(scope: dict[str, Any], clock: Clock) -> Exchange:
     if not path:
         path = encoded(scope["path"]) if path is None else b"/"
     exchange = Exchange(scope.get("method", "GET"), path, scope["headers"])
-    exchange.started = clock.monotonic()
+    exchange.started = exchange.began = clock.monotonic()
     exchange.scope = scope
     exchange.query = scope["query_string"]
     exchange.version = scope["http_version"]

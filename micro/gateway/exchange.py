@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from micro.gateway.headers import read
-from micro.gateway.known import Known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from micro.gateway.headers import Pair
+    from micro.gateway.known import KnownHeader
     from micro.gateway.pipeline import Pipeline
     from micro.gateway.upstream.answer import KnownAnswer
     from micro.service import Identity
@@ -36,7 +36,6 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer",
         "began",
         "body_limit",
         "breaker",
@@ -54,6 +53,7 @@ class Exchange:
         "ids",
         "instance",
         "known",
+        "known_answer",
         "method",
         "path",
         "peer",
@@ -92,7 +92,7 @@ class Exchange:
     """The fields that go on; see `headers.read`. Replaced, never changed in place."""
     found: dict[bytes, bytes]
     """Every field by its name, repeated ones joined. Not to be changed either: the next request may share it."""
-    known: Known | None
+    known: KnownHeader | None
     """Where our own parser has read the header: what is remembered of it."""
     peer: tuple[str, int] | None
     """Address and port of the other end of the connection, where it has one."""
@@ -132,12 +132,12 @@ class Exchange:
     instance: str
     """Address of the instance that was chosen last; empty where there is only the app."""
     began: float
-    """When the request was sent, the last time: `started`, where nothing had to be waited for."""
+    """When the request was sent, the last time; `started`, as long as nothing was waited for."""
     tries: int
     """How often the request was sent."""
     upstream_seconds: float
     """From sending the request, the last time, to the head of its answer; 0 where nobody measured it."""
-    answer: KnownAnswer | None
+    known_answer: KnownAnswer | None
     """What is remembered of the answer's head, where an upstream on the network has seen it before. Not to be changed."""
     status: int
     fields: list[Pair]
@@ -150,20 +150,16 @@ class Exchange:
     """The clock's monotonic time when it had ended: for `on_end`."""
 
     def __init__(
-        self,
-        method: str,
-        path: bytes,
-        headers: Sequence[Pair] | Known,
+        self, method: str, path: bytes, headers: Sequence[Pair], *, known: KnownHeader | None = None
     ) -> None:
-        """`headers` as they came, or what is known of them where they came before."""
+        """`headers` as they came; they are read, unless what they say is `known`."""
         self.method = method
         self.path = self.target = path
-        if isinstance(headers, Known):
-            self.known = headers
-            self.found, self.headers = headers.found, headers.kept
-        else:
-            self.known = None
+        self.known = known
+        if known is None:
             self.found, self.headers = read(headers)
+        else:
+            self.found, self.headers = known.found, known.kept
         self.pipeline = None
         self.body_limit = 0
         self.received = 0
@@ -173,7 +169,7 @@ class Exchange:
         self.breaker = None
         self.instance = ""
         self.tries = 0
-        self.answer = None
+        self.known_answer = None
         self.upstream_seconds = 0.0
         self.status = 0
         self.sent = 0

@@ -1,26 +1,34 @@
-"""What is remembered from one request to the next, and all that is: the one place that explains it.
+"""What is remembered from one request to the next: all of it is told here.
 
-Most clients send the same header block with each request of a connection, many the same request, and an instance most of
-its answers with one head. Comparing bytes is cheaper than reading them, so what follows from bytes that came before isn't
-found out again:
+**Why.** Most clients send the same header block with each request of a connection, many the same request, and an instance
+most of its answers with one head. Comparing bytes is cheaper than reading them, so what follows from bytes that came
+before isn't found out again. A request goes from the client's connection to the instance's, and its answer back:
 
-    bytes that come again           what is kept            where                   what it saves
-    ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-    a client's header block         `head.Fields`           its connection          parsing it
-                                    `Known`                 its `extra`             telling what ends here, and by name
-                                    `Way`                   `Known.ways`, by route  policies `by_head`
-                                    `request.Sent`          `Known.sent`, by pool   joining the lines for an instance
-    a client's whole head           `head.Head`             its connection          reading the request line
-                                    `Way` and form          its `way`               finding the route, besides
-    the head of a whole answer      `answer.KnownAnswer`    its connection          parsing it
-                                    `Rendered`              its `extra`             `steady` policies, and joining its lines
+    bytes that come again         what is kept          where                       what it saves
+    ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    a client's header block       `head.Fields`         its connection              parsing it
+                                  `KnownHeader`         its `extra`                 telling what ends here, and by name
+                                  `Way`                 its `ways`, by route        policies `by_head`
+                                  `request.Sent`        its `sent`, by pool         joining the lines for an instance
+    a client's whole head         `head.Head`           its connection              reading the request line
+                                  `Way`, path's form    its `way`                   finding the route, besides
+    the head of a whole answer    `answer.KnownAnswer`  its connection              parsing it
+                                  `Rendered`            its `extra`                 `steady` policies, joining its lines
 
-None of it outlives its connection, and each connection remembers one of each; of what goes by route or pool, 16. A
-client's is forgotten after a second without a request, an instance's with it. What else than the bytes has a say is
-compared each time by identity, and named with the class: the plan or pipeline above all, so a reload makes all of it
-void. Whatever is unusual (a trusted peer, a policy of somebody else's, a header that a policy has changed) takes the way
-that remembers nothing. What policies keep for all connections (verified tokens, keys of windows, hosts, peers) is bounded,
-and explained where it is.
+**What holds for each of them**, and makes it safe:
+
+- It serves for the very same bytes. What else has a say is compared by identity, each time, and named with the class: the
+  plan or pipeline above all, so a reload makes all of it void.
+- What depends on more than that is asked each time: limits, tokens, breakers, ids, the time that is left.
+- It is never changed once it is made. Who wants something else of an exchange puts another object into that, and then
+  nothing that was remembered serves.
+- Whatever is unusual takes the way that remembers nothing: a trusted peer, a policy of somebody else's, a header that a
+  policy has changed. That way is the specification: what is remembered must give the same bytes.
+- None of it outlives its connection, and each connection remembers one of each; of what goes by route or pool, 16. A
+  client's is forgotten after a second without a request, an instance's with its connection.
+
+What policies keep for all connections (verified tokens, keys of windows, hosts, peers) is bounded, and explained where it
+is. Which policies are `by_head` or `steady` is told in `pipeline`.
 """
 
 from __future__ import annotations
@@ -45,7 +53,7 @@ _MOST = 16
 """Routes for which a header is remembered."""
 
 
-class Known:
+class KnownHeader:
     """A header that our own parser has read: what `headers.read` makes of it."""
 
     __slots__ = ("found", "kept", "nameless", "sent", "usual", "ways")

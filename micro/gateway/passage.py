@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from micro.gateway.exchange import Exchange
 from micro.gateway.guard import own_answer
-from micro.gateway.known import Known
+from micro.gateway.known import KnownHeader
 from micro.web.server.answer import CLOSE_FIELD, WITHOUT_BODY, render
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Arrival:
         self.early: list[bytes] = []
         """What came before the upstream was chosen."""
         self.choked = False
-        """Whether the upstream takes no more of it for now."""
+        """Whether the upstream takes no more of it at the moment."""
 
 
 class Passage(Exchange):
@@ -76,8 +76,8 @@ class Passage(Exchange):
     def __init__(self, connection: GatewayProtocol, plan: Plan, head: Head) -> None:
         fields = head.fields
         if fields.extra is None:
-            fields.extra = Known(fields.headers)
-        _begin(self, head.method, head.path, fields.extra)
+            fields.extra = KnownHeader(fields.headers)
+        _begin(self, head.method, head.path, fields.headers, known=fields.extra)
         self.query = head.query
         self.version = head.version
         self.scheme = connection.scheme
@@ -129,9 +129,7 @@ class Passage(Exchange):
 
     def _refuse(self, answer: Answer) -> None:
         """Answer in the upstream's place."""
-        if self.leg is not None:
-            self.leg.cancel()
-        self._stop_waiting()
+        self._call_off()
         self.give(answer)
 
     def _break_off(self) -> None:
@@ -140,11 +138,9 @@ class Passage(Exchange):
         self._connection.abort()
 
     def _abandon(self) -> None:
-        leg = self.leg
-        self._stop_waiting()
+        """End without another word to the client."""
+        self._call_off()
         self._finish()
-        if leg is not None:
-            leg.cancel()
 
     def _finish(self) -> None:
         """Whatever happened, leave nothing behind, and a record of it."""
@@ -152,8 +148,10 @@ class Passage(Exchange):
         self.leg = None
         self.plan.recorder.record(self, self.plan.ends)
 
-    def _stop_waiting(self) -> None:
-        """No policy is asked any more."""
+    def _call_off(self) -> None:
+        """What the upstream or a policy has to say doesn't matter any more."""
+        if self.leg is not None:
+            self.leg.cancel()
         task, self._deciding = self._deciding, None
         if task is not None:
             # Not at once: what never began to run could not end what it was given to wait for.

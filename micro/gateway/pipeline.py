@@ -10,13 +10,14 @@ The order of a request is fixed, and not the configuration's to change: id and t
 preflight; the route; size limit, limits per address, authentication, authorization, limits per user or key, changes of
 path and header, policies of the user's own; the upstream. Answers pass the policies the other way round.
 
-A policy whose `on_request` reads nothing but the request's head may say so by an attribute `by_head`. It must write
-nothing into the exchange either (but for the ones here, whose writing `known.Way` repeats); a head that it has let pass once is
-not shown to it again. The gateway's own aren't shown the same header with another plain path of the same route either
-(`known.Way`). Likewise, of `on_response`: `steady` says that it makes the same of the same answer for the same policies
-and scheme, and asks for no filter; `adds`, which is for the gateway's own, that it does nothing but append to the
-answer's fields, whatever is among them, what the exchange has as ready lines: `ids` or `quota`. The class itself has to
-say so; what a class that it stems from says doesn't count.
+A policy need not see what it has seen before, where its class says so (what a class that it stems from says doesn't count):
+
+- `by_head = True`: `on_request` reads nothing but the request's head, and writes nothing into the exchange (but for the
+  gateway's own, whose writing `known.Way` repeats). A head that it has let pass once is not shown to it again; to the
+  gateway's own, neither is the same header with another plain path of the same route.
+- `steady = True`: `on_response` makes the same of the same answer, for the same policies and scheme, and asks for no filter.
+- `adds = True`, for the gateway's own: `on_response` does nothing but append to the answer's fields, whatever is among
+  them, what the exchange has as ready lines: `ids` or `quota`.
 """
 
 from __future__ import annotations

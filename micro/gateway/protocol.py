@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from micro.web.server.head import Head
     from micro.web.server.port import Port
 
-_NO_WAY = (None, b"")
-
 
 class GatewayProtocol(HttpProtocol):
     """Admits requests itself. One whose upstream has no short path goes to the gateway's application, admitted as it is:
@@ -36,8 +34,8 @@ class GatewayProtocol(HttpProtocol):
         self.armed = NEVER
         """When the wheel looks here next; never later than the deadline of the request in hand."""
 
-    def begin(self, head: Head, *, again: bool = False) -> None:
-        """See `HttpProtocol.begin`. `again`: it may come once more."""
+    def begin(self, head: Head) -> None:
+        """See `HttpProtocol.begin`. What is found out is kept for requests that are like it: see `known`."""
         plan = self._gateway.plan
         if not plan.short:
             super().begin(head)
@@ -45,30 +43,29 @@ class GatewayProtocol(HttpProtocol):
         self.turn = transit = Transit(self, plan, head)
         way = plan.way(transit)
         if way is not None:
-            if again:
-                head.way = way, head.path
+            head.way = way, head.path
             transit.follow(way, head.path)
             return
         verdict = transit.admitted()
         pipeline = transit.pipeline
-        direct = pipeline is not None and pipeline.direct is not None
-        if direct and pipeline is not None and verdict is None and head.method != "OPTIONS":
-            way = Way(transit, pipeline, plan)
-            if again:
+        if pipeline is not None and pipeline.direct is not None:
+            if verdict is None and head.method != "OPTIONS":
+                way = Way(transit, pipeline, plan)
                 head.way = way, transit.form
-            head.fields.extra.keep(way)
-        if direct or isinstance(verdict, Answer):
+                head.fields.extra.keep(way)
+            transit.go_on(verdict)
+        elif isinstance(verdict, Answer):
             transit.go_on(verdict)
         else:
             self._pass_on(transit, verdict, head)
 
     def repeat(self, head: Head) -> None:
         """See `HttpProtocol.repeat`."""
-        plan = self._gateway.plan
-        way, form = head.way or _NO_WAY
-        if way is None or way.plan is not plan:
-            self.begin(head, again=True)
+        plan, known = self._gateway.plan, head.way
+        if known is None or known[0].plan is not plan:
+            self.begin(head)
             return
+        way, form = known
         self.turn = transit = Transit(self, plan, head)
         transit.follow(way, form)
 

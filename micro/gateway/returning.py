@@ -39,7 +39,7 @@ class Returning(Passage):
 
     def head(self, status: int, fields: list[Pair], length: int | None, *, body: bytes | None = None) -> None:
         """See `Downstream.head`."""
-        answer, pipeline = self.answer, self.pipeline
+        answer, pipeline = self.known_answer, self.pipeline
         if body and answer is not None and self._give_known(answer, body):
             return
         if status < 200:

@@ -112,11 +112,11 @@ class Transit(Returning):
         """All policies have passed: send the request on."""
         pipeline, connection, arrival = self.pipeline, self._connection, self._arrival
         assert pipeline is not None  # or the plan had refused it
-        assert pipeline.direct is not None  # or the way would be another
-        timeout = pipeline.timeout
+        direct, timeout = pipeline.direct, pipeline.timeout
+        assert direct is not None  # or the way would be another
         if timeout and self.started + timeout < connection.armed:
             connection.arm(self.started + timeout)
-        pipeline.direct.start(self, self, body=arrival is not None)
+        direct.start(self, self, body=arrival is not None)
         leg = self.leg
         if leg is None:  # that was quick
             return

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _MOST = 256
 """Fields that are remembered."""
 _FRESH = 0.1
-"""Seconds for which what the verifier has said of a field holds: little beside the leeway that an expiry has."""
+"""Seconds for which what the verifier has said of a field holds, for requests that came within them: little beside the
+leeway that an expiry has."""
 
 logger = logging.getLogger("micro.gateway")
 

@@ -43,7 +43,6 @@ class Identification:
 
     def on_request(self, exchange: Exchange) -> None:
         """Write client, ids and trace into the exchange."""
-        found = exchange.found
         peer = exchange.peer
         address = peer[0] if peer is not None else "unknown"
         exchange.client, exchange.forwarded_for = self._known.get(address) or self._remember(address)
@@ -54,6 +53,7 @@ class Identification:
             exchange.ids = _join((_REQUEST, field, _CORRELATION, field, _END))
             exchange.request_id = exchange.correlation_id = field.decode("ascii")
             return
+        found = exchange.found
         if self._peers is not None and self._peers.trusts(exchange.client):
             exchange.trusted = True
             exchange.client = self._peers.client_ip(exchange.client, _hops(found))

@@ -56,7 +56,7 @@ class Bridge:
         self._error: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
         self._clogged = False
-        """Whether the instance takes no more for now."""
+        """Whether the instance takes no more at the moment."""
         self._open = asyncio.Event()
         """Set while the instance takes more of the request's body."""
         self._asker: asyncio.Task[None] | None = None

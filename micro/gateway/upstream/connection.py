@@ -89,7 +89,7 @@ class Connection(Line):
     def _let_go(self) -> None:
         self.leg = self.awaiting = self.downstream = None
 
-    # As the leg of an exchange; `pause` and `resume` are the line's.
+    # As the leg of an exchange without a body: there is nothing to feed, and no tunnel. `pause` and `resume` are the line's.
 
     def cancel(self) -> None:
         """See `Leg.cancel`."""
@@ -98,13 +98,13 @@ class Connection(Line):
             leg.cancel()
 
     def feed(self, data: bytes) -> None:
-        """See `Leg.feed`: there is no body."""
+        """See `Leg.feed`."""
 
     def end(self) -> None:
-        """See `Leg.end`: it has ended."""
+        """See `Leg.end`."""
 
     def close(self) -> None:
-        """See `Leg.close`: it is no tunnel."""
+        """See `Leg.close`."""
 
     def _in_hand(self) -> NetworkLeg | None:
         """The leg of its exchange, which gets one now that there is more to it."""
@@ -127,7 +127,7 @@ class Connection(Line):
         monotonic = pool.monotonic  # a callable kept in a slot is called faster by a name
         now, began = monotonic(), exchange.began
         exchange.upstream_seconds = now - began
-        exchange.answer = known
+        exchange.known_answer = known
         if self.clogged or self.paused:
             self.release(now)
         else:
@@ -150,17 +150,22 @@ class Connection(Line):
         except UpstreamError as error:
             self._fail(error)
             return
-        if self.awaiting is None or reader.interim or not reader.done or not self._answer(self.awaiting):
+        exchange = self.awaiting
+        if exchange is not None and reader.done and not reader.interim and self._is_final(reader.status):
+            self._answer(exchange)
+        else:
             leg = self._in_hand()
             assert leg is not None  # it isn't idle
             self._tell(leg)
 
-    def _answer(self, exchange: Exchange) -> bool:
-        """Pass on a whole answer. False where there is more to think about."""
+    def _is_final(self, status: int) -> bool:
+        """Whether an answer with this status is the client's as it is: it makes no tunnel, and the request isn't sent again."""
+        return status != 101 and status not in self.pool.cluster.retry_statuses
+
+    def _answer(self, exchange: Exchange) -> None:
+        """Pass on an answer that came whole."""
         reader, pool = self.reader, self.pool
         status, cluster = reader.status, pool.cluster
-        if status == 101 or status in cluster.retry_statuses:
-            return False
         downstream = self._answered()
         now, began = pool.monotonic(), exchange.began
         exchange.upstream_seconds = now - began
@@ -169,7 +174,6 @@ class Connection(Line):
         cluster.ended(pool.instance, status in FAILURES, now - began)
         cluster.slots.leave()
         downstream.head(status, fields, length, body=body)
-        return True
 
     def _answered(self) -> Downstream:
         """Have nothing more to do with the exchange: before anybody is told, for that may have the next one sent here."""

@@ -61,7 +61,7 @@ class NetworkUpstream:
         if body or slots.active >= slots.limit or slots.waiting:
             self._leg(exchange, downstream, body=body).begin()
             return
-        slots.active += 1
+        slots.active += 1  # as `Slots.enter` does
         try:
             instance = cluster.pick(exchange)
         except UpstreamError:
@@ -73,7 +73,7 @@ class NetworkUpstream:
         if connection is None:
             self._leg(exchange, downstream).visit(instance)
             return
-        instance.active += 1
+        instance.active += 1  # as `Cluster.began` does, where the breaker is closed
         exchange.instance = instance.name
         exchange.tries = 1
         downstream.leg = connection

@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         """Whether reading is."""
         self.blocked = False
-        """Whether the client takes no more for now."""
+        """Whether the client takes no more at the moment."""
         self._credit = 0
         """Bytes by which the client may still fall behind its least rate, in sending a body."""
         self._slack = 0
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
             self.turn.throttle(blocked=False)
 
     def pause_body(self) -> None:
-        """Let no more of the body come for now."""
+        """Let no more of the body come until `resume_body`."""
         if not self._paused and not self.transport.is_closing():
             self._paused = True
             self.transport.pause_reading()

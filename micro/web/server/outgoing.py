@@ -48,9 +48,8 @@ class Outgoing:
                 send = transport.send  # what a slot holds is called faster by a name
                 try:
                     send(data)
-                except RuntimeError:  # of uvloop: it was closed by the other side meanwhile
-                    if not transport.is_closing():
-                        raise
+                except Exception as error:  # noqa: BLE001 # whatever it is, the others get theirs
+                    transport.unsent(error)
 
 
 class KeptTransport:
@@ -98,6 +97,14 @@ class KeptTransport:
             self.kept = b""
             if not self.is_closing():
                 self.send(data)
+
+    def unsent(self, error: Exception) -> None:
+        """What was kept could not be sent, so nothing may follow it."""
+        if isinstance(error, RuntimeError) and self.is_closing():
+            return  # that is all uvloop says: the other side has closed it meanwhile
+        what = {"message": "a connection is broken off: it can't be sent to", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(what)
+        self._transport.abort()
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be taken."""

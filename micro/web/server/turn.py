@@ -63,5 +63,5 @@ class Turn(Reader, Flushed, Protocol):
         ...
 
     def throttle(self, *, blocked: bool) -> None:
-        """The client takes no more of the answer for now; or takes more again."""
+        """The client takes no more of the answer (`blocked`), or takes more again."""
         ...

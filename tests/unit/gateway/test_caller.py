@@ -47,6 +47,13 @@ def call(method="GET", path="/users/1", **more):
     return Call(source="task", target="user", method=method, path=path, **more)
 
 
+async def test_an_app_that_ends_after_its_answer_is_not_worth_a_line(make, echo, caplog):
+    caller = make(echo)
+    await caller.call(call())
+    await caller.close()
+    assert caplog.text == ""
+
+
 async def test_the_answer_arrives_whole(make, make_echo):
     echo = make_echo(
         [("Content-Type", "application/json"), ("set-cookie", "a=1"), ("set-cookie", "b=2")],

@@ -49,6 +49,13 @@ def test_no_two_are_alike():
     assert len({trace[36:52] for _, trace in made} | {ids.span_id() for _ in range(1000)}) == 2000
 
 
+def test_what_ids_have_in_common_is_drawn_anew_for_each_batch():
+    ids = Ids(FakeClock())
+    made = [ids.make(float(number))[0] for number in range(256)]
+    assert len({(request_id[15:18], request_id[20:23]) for request_id in made}) == 4
+    assert len({request_id[24:] for request_id in made}) == 256
+
+
 def test_two_gateways_make_different_ones():
     first, second = Ids(FakeClock(seed=1)), Ids(FakeClock(seed=2))
     assert not set(first.make(0.0)) & set(second.make(0.0))

@@ -148,7 +148,7 @@ def known(*fields, status=200, body=b"hello"):
 
 async def answered(client, answer, *, body=b"hello", request=GET):
     leg = client.send(request)
-    leg.exchange.answer = answer
+    leg.exchange.known_answer = answer
     client.upstream.legs[-1].downstream.head(answer.status, answer.fields.copy(), len(body), body=body)
     return await client.next()
 

@@ -170,6 +170,16 @@ async def test_every_page_may_where_all_origins_are_allowed(gate):
     assert b"access-control-allow-origin: *\r\n" in client.problem(await client.next(), 400)
 
 
+@pytest.mark.parametrize("leave", ["connection_lost", "eof_received"])
+async def test_a_leg_that_gives_way_to_another_when_it_is_cancelled_is_not_kept(client, leave):
+    leg = client.send(CHUNKED)
+    transit = leg.downstream
+    leg.cancel = lambda: setattr(transit, "leg", leg)  # as a connection does that gets a leg of its own
+    getattr(client.protocol, leave)(*[None] * (leave == "connection_lost"))
+    assert transit.leg is None
+    assert [record.status for record in client.log] == [499]
+
+
 async def test_a_policy_that_fails_is_500(client, monkeypatch, caplog):
     def admit(exchange):
         exchange.request_id, exchange.trusted = "id", False

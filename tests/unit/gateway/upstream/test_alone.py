@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from micro.gateway.known import Known
+from micro.gateway.known import KnownHeader
 from micro.gateway.upstream.connection import Connection
 from micro.gateway.upstream.leg import NetworkLeg
 from micro.spec.upstream import RetrySpec
@@ -24,7 +24,7 @@ class Repeater:
     def __init__(self, there, peer) -> None:
         self.there = there
         self.peer = peer
-        self.known = Known([(b"host", b"shop.example")])
+        self.known = KnownHeader([(b"host", b"shop.example")])
         self.pipeline = None
 
     def ask(self, **more):
@@ -65,7 +65,7 @@ async def test_the_connection_is_the_leg_until_the_answer_is_there(repeater):
     assert one.there.in_flight == 2, "the instance's and the slot's"
     await one.answered(client)
     assert (client.status, client.body, client.exchange.tries) == (200, b"hello", 1)
-    assert client.exchange.answer is not None
+    assert client.exchange.known_answer is not None
     assert client.leg is None
     assert (one.there.idle, one.there.in_flight) == (1, 0)
     assert one.peer.read.count(b"GET /items/2 HTTP/1.1\r\n") == 1
@@ -76,7 +76,7 @@ async def test_so_it_is_where_the_answer_has_another_head(repeater, answer):
     one = await repeater()
     client = await one.answered(one.ask(), answer)
     assert client.body == answer.partition(b"\r\n\r\n")[2]
-    assert (client.exchange.answer, client.leg) == (None, None)
+    assert (client.exchange.known_answer, client.leg) == (None, None)
     assert (one.there.idle, one.there.in_flight) == (1, 0)
 
 
@@ -260,7 +260,7 @@ async def test_a_leg_whose_body_has_ended_leaves_the_connection_too(repeater):
     leg = client.leg
     await one.answered(client)
     assert client.body == b"hello"
-    assert client.exchange.answer is not None
+    assert client.exchange.known_answer is not None
     leg.cancel()
     leg.pause()
     assert (one.there.idle, one.there.in_flight) == (1, 0)
@@ -273,6 +273,6 @@ async def test_one_whose_body_has_not_does_not(repeater):
     await one.peer.until(b"\r\n\r\n")
     await one.peer.send(OK)
     await client.done()
-    assert client.exchange.answer is None
+    assert client.exchange.known_answer is None
     assert await one.peer.end() == b""
     assert (one.there.idle, one.there.in_flight) == (0, 0)

@@ -40,7 +40,7 @@ async def test_an_answer_with_the_head_of_the_one_before_is_recognized_on_its_co
         await peer.request()
         await peer.send(OK.replace(b"hello", body))
         await clients[-1].done()
-    known = [client.exchange.answer for client in clients]
+    known = [client.exchange.known_answer for client in clients]
     assert known[0] is None
     assert known[1] is known[2] is not None
     assert [(client.status, client.body) for client in clients] == [
@@ -66,7 +66,7 @@ async def test_an_answer_to_head_is_not_recognized_by_one_that_had_a_body(bench,
     await peer.request()
     await peer.send(OK)
     await client.done()
-    assert (client.exchange.answer, client.body) == (None, b"")
+    assert (client.exchange.known_answer, client.body) == (None, b"")
     assert await peer.end() == b"", "nobody knows what follows"
 
 

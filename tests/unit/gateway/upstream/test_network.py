@@ -105,3 +105,11 @@ async def test_a_body_without_a_length_goes_on_chunked(bench, origin):
     await peer.send(OK)
     await client.done()
     assert there.idle == 1
+
+
+async def test_nothing_is_kept_of_what_was_done_for_a_request(bench, origin):
+    there = bench()
+    client = there.start()
+    await origin.answer(OK)
+    await client.done()
+    assert not there.upstream._tasks

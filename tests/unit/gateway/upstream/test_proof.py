@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from micro.gateway.headers import read
-from micro.gateway.known import Known
+from micro.gateway.known import KnownHeader
 from micro.gateway.upstream.proof import RENEWED, Proof
 from micro.gateway.upstream.request import usual_head
 from micro.web.fields import PEER
@@ -62,7 +62,7 @@ async def test_it_goes_with_what_the_gateway_passes_on(there, origin, exchange_o
     assert proofs(request) == [b"token-1"]
     again = exchange_of(headers=[(b"x-a", b"1")])
     if known:
-        again.known = Known([(b"host", b"shop.example"), (b"x-a", b"1")])
+        again.known = KnownHeader([(b"host", b"shop.example"), (b"x-a", b"1")])
         again.found, again.headers, again.pipeline.foreign = again.known.found, again.known.kept, False
     pool = there.upstream.pool_of(there.instance)
     for seconds, expected in ((0.0, b"token-1"), (0.1, b"token-1"), (RENEWED * 4, b"token-2")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from micro.gateway.known import Known
+from micro.gateway.known import KnownHeader
 from micro.gateway.upstream.ports import UpstreamError
 from micro.gateway.upstream.request import request_head, time_left, usual_head
 
@@ -107,7 +107,7 @@ def sent_by(leg, pool):
 
 def of_a_connection(exchange_of, headers, **more):
     """Two exchanges of one client's connection, the second one as our own server makes it."""
-    known = Known([(b"host", b"shop.example"), *headers])
+    known = KnownHeader([(b"host", b"shop.example"), *headers])
     for _ in range(2):
         exchange = exchange_of(headers=headers, **more)
         exchange.known, exchange.found, exchange.headers = known, known.found, known.kept

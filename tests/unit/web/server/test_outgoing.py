@@ -134,6 +134,17 @@ async def test_another_error_in_sending_is_not_hidden(transport, recorder):
     recorder.write_eof()
     await turn()
     assert [str(error) for error in told] == ["Cannot call write() after write_eof()"]
+    assert recorder.done == ["half closed", "aborted"], "something is missing: the client is to notice"
+
+
+async def test_where_one_connection_can_not_be_sent_to_the_others_get_what_is_theirs(outgoing):
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    recorders = [Recorder() for _ in range(3)]
+    for recorder in recorders:
+        outgoing.over(recorder).write(b"x")
+    recorders[0].write_eof()
+    await turn()
+    assert [recorder.done for recorder in recorders[1:]] == [[b"x"]] * 2
 
 
 @pytest.mark.parametrize(

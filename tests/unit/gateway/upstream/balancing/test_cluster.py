@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random  # noqa: TID251 - the order of operations, seeded by the test
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from micro.gateway.deadlines import Wheel
 from micro.gateway.upstream.cluster import Cluster
 from micro.gateway.upstream.ports import UpstreamError
-from micro.spec.upstream import BreakerSpec, ProbeSpec, RetrySpec, UpstreamSpec
+from micro.spec.upstream import BreakerSpec, EjectionSpec, ProbeSpec, RetrySpec, UpstreamSpec
 from micro.testing import FakeClock
 
 KINDS = ["round_robin", "least_requests", "two_choices", "hash"]
+URLS = ["http://10.0.0.1:80", "http://10.0.0.2:80"]
 
 
 @pytest.mark.parametrize("balance", KINDS)
@@ -248,3 +250,51 @@ def test_no_instance_ever_has_more_requests_than_connections(balance, most, step
             cluster.ended(running.pop(number % len(running)), False, 0.0)
         assert all(instance.active <= most for instance in cluster.instances)
         assert sum(instance.active for instance in cluster.instances) == len(running)
+
+
+def end(both, instances, began, now, *, failed):
+    """End a request in both ways, where there are two."""
+    (short, long), (quick, slow) = both, instances
+    if failed:
+        short.ended(quick, True, now - began)
+        short.slots.leave()
+    else:
+        short.served(quick, now, began)
+    long.ended(slow, failed, now - began)
+    long.slots.leave()
+    assert (quick.active, quick.failures) == (slow.active, slow.failures)
+
+
+STEPS = ["begin"] * 6 + ["serve"] * 4 + ["fail"] * 2 + ["wait"] * 2 + ["retry", "update"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_to_have_served_is_to_have_ended_well_and_to_leave(seed):
+    """The short way of counting comes to what the long one comes to, whatever has been before."""
+    spec = UpstreamSpec(
+        retry=RetrySpec(budget=50),
+        ejection=EjectionSpec(failures=3),
+        breaker=BreakerSpec(requests=6, window=5.0, open=2.0),
+    )
+    chance, running = Random(seed), []
+    clocks = [FakeClock(), FakeClock()]
+    short, long = both = [Cluster("shop", URLS, spec=spec, wheel=Wheel(clock)) for clock in clocks]
+    for step in chance.choices(STEPS, k=1000):
+        which, now = chance.randrange(2), clocks[0].monotonic()
+        if step == "wait":
+            for clock in clocks:
+                clock._elapsed += (60, 400)[which] * 10**6
+        elif step == "retry":
+            assert short.may_retry() == long.may_retry()
+        elif step == "update":
+            for cluster in both:
+                cluster.update(URLS[: which + 1])
+        elif step == "begin" and which < len(short.instances):
+            running.append(([cluster.instances[which] for cluster in both], now))
+            for cluster in both:
+                cluster.slots.enter(None)
+                cluster.began(cluster.instances[which])
+        elif step in {"serve", "fail"} and running:
+            end(both, *running.pop(0), now, failed=step == "fail")
+        assert short.states() == long.states()
+        assert short.slots.active == long.slots.active == len(running)
