@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -18,9 +19,9 @@ class Backend(Protocol):
     A constructor only keeps its arguments. `open` may be called once. `close` may be called at any time, more than once
     and after an `open` that failed half-way; it leaves no thread, task, file or connection behind.
 
-    One on a server may have a method `check() -> Checkup` besides (a bus: `check(topics)`), which needs no `open` and
-    leaves nothing open: it is called before a stack relies on the server. A store may have `provision() -> bool`, which
-    makes the database where it is missing.
+    One on a server may have a method `check() -> Checkup` besides, which needs no `open` and leaves nothing open: it is
+    called before a stack relies on the server. A bus's is `check(topics)`, a mapping from each topic to what will be done
+    there, `read` and `write`. A store may have `provision() -> bool`, which makes the database where it is missing.
     """
 
     async def open(self) -> None:
@@ -65,3 +66,9 @@ def split_url(url: str, key: str) -> SplitResult:
             key=key,
         )
     return parts
+
+
+def said(error: Exception) -> str:
+    """What a driver's error says, of the system's own their meaning alone: `Connection refused`."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number is not None and number > 0 else str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from micro.cancellation import uncancelled
 from micro.clock import uniform
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ async def supervised(
     while True:
         started = clock.monotonic()
         try:
-            return await part()
+            with uncancelled(name):
+                return await part()
         except Exception:
             log.exception("%s failed and is started again", name)
         if clock.monotonic() - started > _HEALTHY:

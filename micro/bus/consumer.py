@@ -10,6 +10,7 @@ from micro.bus.delivery import Delivery
 from micro.bus.intake import PATIENCE, Intake
 from micro.bus.lanes import Lanes
 from micro.bus.notice import Notice
+from micro.cancellation import uncancelled
 from micro.errors import BusError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -116,6 +117,10 @@ class Consumer:
             self._troubles["bus"].lasts(str(error))
 
     async def _feed(self, member: Subscription) -> None:
+        with uncancelled("the feeder"):
+            await self._fetch(member)
+
+    async def _fetch(self, member: Subscription) -> None:
         backoff = Backoff(self._clock)
         while True:
             try:
@@ -142,6 +147,10 @@ class Consumer:
                 self._lanes.skip(record)
 
     async def _work(self, lanes: Lanes) -> None:
+        with uncancelled("a worker"):
+            await self._hand_over(lanes)
+
+    async def _hand_over(self, lanes: Lanes) -> None:
         while batch := await lanes.take(BATCH):
             backoff, tries = Backoff(self._clock), 0
             while not await self._taken(batch.deliveries, tries):

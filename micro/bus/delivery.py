@@ -93,7 +93,10 @@ def _stack(error: BaseException) -> str:
 
 
 def dead_letter(delivery: Delivery, failure: Failure, *, subscriber: str, attempts: int) -> Message:
-    """A copy of an event for ``<topic>.dlq``: as it came, with the reason and its origin added as headers."""
+    """A copy of an event for ``<topic>.dlq``: as it came, with the reason and its origin added as headers.
+
+    Of its key, what no database takes is replaced: the copy leaves by the outbox.
+    """
     topic, number = delivery.record.partition
     message = delivery.record.message
     reason = {
@@ -107,7 +110,7 @@ def dead_letter(delivery: Delivery, failure: Failure, *, subscriber: str, attemp
         "dlq_offset": str(delivery.record.offset),
     }
     headers = tuple((name, value.encode()) for name, value in reason.items())
-    return Message(f"{topic}.dlq", message.key, message.value, message.headers + headers)
+    return Message(f"{topic}.dlq", storable(message.key), message.value, message.headers + headers)
 
 
 def storable(text: str) -> str:

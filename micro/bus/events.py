@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from micro.bus.backoff import supervised
@@ -13,6 +15,7 @@ from micro.bus.parking import Parking
 from micro.bus.ports import Bus, Log
 from micro.bus.relay import Relay
 from micro.bus.subscriber import Subscriber
+from micro.errors import BusUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -112,19 +115,37 @@ class Events:
     async def _lag(self) -> dict[str, int]:
         """What has been published and not yet been done with."""
         positions = (await self._bus.positions()).get(self.subscriber.name, {})
-        topics = await self._bus.topics()
         lag = {}
-        for partition in [
-            Partition(topic, number)
-            for topic in sorted(self.subscriber.topics)
-            for number in range(topics.get(topic, 0))
-        ]:
+        for partition in await self._partitions():
             bounds = await self._bus.bounds(partition)
             behind = bounds.end - max(bounds.start, positions.get(partition, bounds.start))
             lag[f"{partition.topic}/{partition.number}"] = behind
         return lag
 
+    async def _partitions(self) -> list[Partition]:
+        """Those that are there of what the service subscribes to."""
+        topics = await self._bus.topics()
+        return [
+            Partition(topic, number)
+            for topic in sorted(self.subscriber.topics)
+            for number in range(topics.get(topic, 0))
+        ]
+
     async def _keep_house(self) -> None:
         while True:
-            await self.subscriber.inbox.purge(self._store)
+            with contextlib.suppress(BusUnavailable):  # then it is done the next time
+                await self.subscriber.inbox.purge(self._store, self._oldest)
             await self._clock.sleep(_PURGE_EVERY)
+
+    async def _oldest(self) -> float:
+        """When the first record was written that the service could be given again (epoch seconds).
+
+        Infinity where there is none, minus infinity where that can't be told now.
+        """
+        oldest = math.inf
+        for partition in await self._partitions():
+            bounds = await self._bus.bounds(partition)
+            if bounds.start < bounds.end:
+                records = await self._bus.read(partition, bounds.start, limit=1)
+                oldest = min(oldest, records[0].timestamp if records else -math.inf)
+        return oldest

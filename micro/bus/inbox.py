@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from micro.bus.sql import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from micro.clock import Clock
     from micro.store.ports import Store, Transaction, Value
 
-RETENTION = 8 * 86_400.0
-"""Seconds after its effects that an event is remembered: longer than any bus keeps it, so no redelivery finds it gone."""
+_DAY = 86_400.0
+RETENTION = 8 * _DAY
+"""Seconds after its effects that an event is remembered at least."""
 
 _PURGE = 500
 _CLAIM = (
@@ -73,9 +74,17 @@ class Inbox:
             *ids,
         )
 
-    async def purge(self, store: Store) -> None:
-        """Drop what is older than `RETENTION`, a little at a time so that others can write in between."""
+    async def purge(self, store: Store, oldest: Callable[[], Awaitable[float]]) -> None:
+        """Drop what is older than `RETENTION` and no longer in the log, a little at a time so that others can write too.
+
+        `oldest` is asked, only where there is something to drop, for the time of the first record that the log has (epoch
+        seconds). An event that is still there may come again: a group's positions expire, too. A day is left for clocks
+        that differ. Raises what `oldest` does.
+        """
         before = self._now() - RETENTION
+        if not await store.query("select 1 from micro_inbox where handled_at < ? limit 1", before):
+            return
+        before = min(before, await oldest() - _DAY)
         while True:
             async with store.transaction() as tx:
                 dropped = await tx.execute(

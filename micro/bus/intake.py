@@ -55,28 +55,36 @@ class Intake:
         """
         tally, rest = Counter[str](), list(batch)
         while rest:
+            failed = None
             try:
                 done, became = await self._apply(rest, blame=blame)
             except StoreUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - a handler may raise anything
                 failed = error
-            else:
-                tally += became
-                rest = rest[done:]
-                continue
-            # Outside of the clause: what is raised by the next attempt has nothing to do with this one.
-            if isinstance(failed, HandlerFailed):
-                at = next(number for number, each in enumerate(rest) if each is failed.delivery)
-                tally += await self.take(rest[:at], blame=blame)
-                tally += await self._take_one(failed.delivery, failed, blame=blame)
-                rest = rest[at + 1 :]
-            else:
-                known = failed if len(rest) == 1 else None
-                for delivery in rest:
-                    tally += await self._take_one(delivery, known, blame=blame)
-                rest = []
+            if (
+                failed is not None
+            ):  # outside of the clause: what is raised from here on has nothing to do with it
+                done, became = await self._take_apart(rest, failed, blame=blame)
+            tally += became
+            rest = rest[done:]
         return tally
+
+    async def _take_apart(
+        self, batch: Sequence[Delivery], failed: Exception, *, blame: bool
+    ) -> tuple[int, Counter[str]]:
+        """As `_apply`, of what failed in one transaction: what is before the bad event together, that one alone.
+
+        Where it isn't known which one it was, each alone.
+        """
+        if isinstance(failed, HandlerFailed):
+            at = next(number for number, each in enumerate(batch) if each is failed.delivery)
+            tally = await self.take(batch[:at], blame=blame)
+            return at + 1, tally + await self._take_one(failed.delivery, failed, blame=blame)
+        tally, known = Counter[str](), failed if len(batch) == 1 else None
+        for delivery in batch:
+            tally += await self._take_one(delivery, known, blame=blame)
+        return len(batch), tally
 
     async def _apply(self, batch: Sequence[Delivery], *, blame: bool) -> tuple[int, Counter[str]]:
         """How many of a batch, from its first on, were done within `SPAN`, and what became of them."""

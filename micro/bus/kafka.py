@@ -17,7 +17,7 @@ from micro.bus.ports import BusFeatures
 from micro.errors import BusUnavailable, EventTooLarge, PublishFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from micro.backend import Checkup
     from micro.bus.message import Message, Partition, Record
@@ -79,11 +79,8 @@ class KafkaBus:
         )
         self._opened = True
 
-    async def check(self, topics: Collection[str]) -> Checkup:
-        """What the brokers are, and whether those of `topics` that are missing could be made. Needs no `open`.
-
-        Raises `BusUnavailable` and `ConfigurationError`.
-        """
+    async def check(self, topics: Mapping[str, Collection[str]]) -> Checkup:
+        """See `Topics.check`."""
         self._quiet()
         return await Topics(self._address).check(topics)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka import errors
 
+from micro.backend import said
 from micro.errors import BusUnavailable, ConfigurationError, EventTooLarge
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 DRIVER_ERRORS = (errors.KafkaError, OSError, RuntimeError, UnicodeDecodeError)
 """Everything that the driver raises, `TimeoutError` (an `OSError`) among it. `RuntimeError` is uvloop's for a write on a
-connection that was just closed, `UnicodeDecodeError` for a record whose header has a name that is no text."""
+connection that was just closed, `UnicodeDecodeError` from its way of reading records, where that isn't `kafka_unpacking`'s."""
 
 _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
     (errors.MessageSizeTooLargeError, EventTooLarge, "the record is larger than the topic takes"),
@@ -44,6 +45,7 @@ _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
         "there are fewer brokers than replicas asked for",
     ),
     (errors.KafkaConnectionError, BusUnavailable, "no broker answers"),
+    (errors.UnsupportedCodecError, BusUnavailable, "a record is compressed in a way that isn't known here"),
     (asyncio.TimeoutError, BusUnavailable, "the brokers did not answer in time"),
     (OSError, BusUnavailable, "no broker answers"),
     (errors.KafkaError, BusUnavailable, ""),
@@ -55,4 +57,7 @@ _TABLE: tuple[tuple[type[Exception], type[MicroError], str], ...] = (
 def translate(error: Exception, brokers: str) -> MicroError:
     """The error of ours that says what `error` (one of `DRIVER_ERRORS`) means."""
     kind, sentence = next((kind, sentence) for type_, kind, sentence in _TABLE if isinstance(error, type_))
-    return kind(": ".join(filter(None, (f"kafka {brokers}", sentence, str(error)))))
+    detail = (
+        "" if isinstance(error, errors.KafkaConnectionError) else said(error)
+    )  # that is the addresses once more
+    return kind(": ".join(filter(None, (f"kafka {brokers}", sentence, detail))))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import NoError, NotLeaderForPartitionError, OffsetOutOfRangeError, for_code
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.memory_records import MemoryRecords
 
 from micro.bus.kafka_client import Client, start
 from micro.bus.kafka_records import theirs, to_records
+from micro.bus.kafka_unpacking import Fetched
 from micro.bus.ports import Bounds
 
 if TYPE_CHECKING:
@@ -78,35 +79,31 @@ class LogReader:
         return await start(consumer, self._address.brokers)
 
     async def _fetch(self, client: Any, partition: Partition, offset: int, limit: int) -> list[Record]:
+        """What there is now; nothing beyond the end, and while nobody leads the partition."""
         await client.add_topic(partition.topic)
-        leader = client.cluster.leader_for_partition(theirs(partition))
-        if leader is None or leader < 0:
-            await client.force_metadata_update()
-            return []
-        topics = [(partition.topic, [(partition.number, offset, _BYTES)])]
-        request = FetchRequest(0, 1, _BYTES, _READ_UNCOMMITTED, topics)
-        answer = await client.send(leader, request)
-        [(_, [(_, code, _, *rest)])] = answer.topics
-        kind = for_code(code)
+        kind, data = await _ask(client, partition, offset)
         if kind is OffsetOutOfRangeError:
-            bounds = await self.bounds(partition, None)
-            return await self._fetch(client, partition, bounds.start, limit) if offset < bounds.start else []
+            start = (await self.bounds(partition, None)).start
+            return await self._fetch(client, partition, start, limit) if offset < start else []
         if kind is NotLeaderForPartitionError:
             await client.force_metadata_update()
             return []
         if kind is not NoError:
             raise kind(partition.topic)
-        found = PartitionRecords(
-            theirs(partition),
-            MemoryRecords(rest[-1] or b""),
-            None,
-            offset,
-            None,
-            None,
-            False,
-            _READ_UNCOMMITTED,
-        )
-        return to_records(partition, (record for record, _ in zip(found, range(limit), strict=False)))
+        place, fetched = theirs(partition), Fetched(data)
+        found = PartitionRecords(place, fetched, None, offset, None, None, False, _READ_UNCOMMITTED)
+        return to_records(partition, islice(found, limit))
+
+
+async def _ask(client: Any, partition: Partition, offset: int) -> tuple[type[Exception], bytes]:
+    """What the partition's leader says to one request: one of the driver's errors, `NoError` among them, and batches."""
+    leader = client.cluster.leader_for_partition(theirs(partition))
+    if leader is None or leader < 0:
+        return NotLeaderForPartitionError, b""
+    topics = [(partition.topic, [(partition.number, offset, _BYTES)])]
+    answer = await client.send(leader, FetchRequest(0, 1, _BYTES, _READ_UNCOMMITTED, topics))
+    [(_, [(_, code, *_, data)])] = answer.topics
+    return for_code(code), data or b""
 
 
 def _inner(consumer: Any) -> Any:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, CorruptRecordException, IllegalStateError
+from aiokafka.consumer import fetcher
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    CorruptRecordException,
+    IllegalStateError,
+    UnsupportedCodecError,
+)
 
-from micro.bus.kafka_client import ANSWER_IN, discard, has_died, is_stuck, start
+from micro.bus.kafka_client import ANSWER_IN, answering, discard, has_died, is_stuck, start
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.bus.kafka_records import ours, theirs, to_records
+from micro.bus.kafka_unpacking import Fetched
 from micro.errors import BusUnavailable
 
 if TYPE_CHECKING:
@@ -29,10 +38,16 @@ JOIN_IN = 60.0
 """Seconds to become a member: the group may have to wait for one that is gone until its session ends."""
 _SESSION_MS = 10_000
 _HEARTBEAT_MS = 1_000
+_LOOK_MS = 30_000
+"""Time between two looks at the topics: one may have been made anew, or have more partitions."""
 _POLL_MS = 24 * 3600 * 1000
 """Where nothing can be taken in for a while, this member stays: leaving would stop the others, and help nobody."""
-_UNREADABLE = (CorruptRecordException, UnicodeDecodeError)
+_UNREADABLE = (CorruptRecordException, UnsupportedCodecError, UnicodeDecodeError)
 """With these, the driver loses what it had just taken out of other partitions, and would go on behind it."""
+
+logger = logging.getLogger("micro.bus")
+
+fetcher.MemoryRecords = Fetched  # the driver's consumers have no option for it
 
 
 class Held(ConsumerRebalanceListener):  # type: ignore[misc] # the driver has no types
@@ -76,6 +91,7 @@ class Member:
         self._clock = clock
         self._instance = instance
         self._consumer: Any = None
+        self._looking_back: asyncio.Task[None] | None = None
         self._held = Held()
         self._heard_at = 0.0
         self._stamp = 0
@@ -96,6 +112,8 @@ class Member:
         if self._closed:
             raise BusUnavailable(f"{self._group}: this member has left the group")
         await self._revive()
+        if self._looking_back is None:
+            self._looking_back = asyncio.create_task(_look_back(self._consumer, self._group))
         wanted = [theirs(partition) for partition in self.assigned().difference(exclude)]
         if exclude and not wanted:
             self._heard_at = self._clock.monotonic()  # nothing was asked
@@ -137,7 +155,7 @@ class Member:
     async def _asking(self, seconds: float) -> AsyncIterator[Any]:
         """The consumer, for a block that takes so long at most: one that doesn't answer will be made anew."""
         try:
-            async with asyncio.timeout(seconds):
+            async with answering(seconds):
                 yield self._consumer
         except ConsumerStoppedError:
             return  # by `close`
@@ -167,8 +185,13 @@ class Member:
 
     async def _drop(self) -> None:
         consumer, self._consumer, self._held = self._consumer, None, Held()
+        looking, self._looking_back = self._looking_back, None
+        if looking is not None:
+            looking.cancel()
         if consumer is not None:
             await discard(consumer)
+        if looking is not None:
+            await asyncio.gather(looking, return_exceptions=True)
 
     async def _start(self) -> Any:
         self._stamp, self._heard_at = 0, self._clock.monotonic()
@@ -181,7 +204,25 @@ class Member:
             max_partition_fetch_bytes=MAX_RECORD,
             session_timeout_ms=_SESSION_MS,
             heartbeat_interval_ms=_HEARTBEAT_MS,
+            metadata_max_age_ms=_LOOK_MS,
             max_poll_interval_ms=_POLL_MS,
         )
         consumer.subscribe(self._topics, listener=self._held)
         return await start(consumer, self._address.brokers, within=JOIN_IN)
+
+
+async def _look_back(consumer: Any, group: str) -> None:
+    """Say what has left the log before the group had come to it: it was away for longer than records are kept."""
+    with suppress(*DRIVER_ERRORS):  # then nobody knows
+        async with answering(ANSWER_IN):
+            places = sorted(consumer.assignment())
+            starts = await consumer.beginning_offsets(places)
+            positions = await asyncio.gather(*map(consumer.committed, places))
+        for place, position in zip(places, positions, strict=True):
+            if position is not None and position < starts[place]:
+                logger.error(
+                    "%s: %d records of %s/%d have left the log before they were handled",
+                    group,
+                    starts[place] - position,
+                    *place,
+                )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 
 from micro.bus.kafka_batches import Batches
-from micro.bus.kafka_client import STOP_IN, hang_up, has_died, start
+from micro.bus.kafka_client import Client, abandon, answering, start
 from micro.bus.kafka_errors import DRIVER_ERRORS, translate
 from micro.errors import PublishFailed
 
@@ -35,45 +34,33 @@ class Producer:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._producer: Any = None
-        self._starting = asyncio.Lock()
+        # What a producer that is replaced still holds is somebody else's to send.
+        self._client = Client(address.brokers, self._start, drop=abandon)
 
     async def open(self) -> None:
         """Log in. Raises `BusUnavailable` and `ConfigurationError`."""
-        await self._current()
+        await self._client.open()
 
     async def close(self) -> None:
         """Send what is under way for some seconds, then stop. Idempotent."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            with contextlib.suppress(*DRIVER_ERRORS):
-                async with asyncio.timeout(STOP_IN):
-                    await producer.stop()
-                    return
-            await _abandon(producer)
+        await self._client.close()
 
     async def send(self, messages: Sequence[Message]) -> list[Record]:
         """Append all. Raises `PublishFailed`, `BusUnavailable`, `EventTooLarge`."""
-        producer, batches = await self._current(), Batches(messages)
+        producer, batches = await self._client.current(), Batches(messages)
         try:
-            async with asyncio.timeout(ACKNOWLEDGED_IN):
+            async with answering(ACKNOWLEDGED_IN):
                 await batches.send(producer)
         except DRIVER_ERRORS as error:
             batches.settle()
             batches.failure = error
+        except asyncio.CancelledError:
+            batches.settle()  # whatever comes of them, nobody asks any more
+            raise
         if batches.failure is not None:
-            await self._discard(producer)
+            await self._client.replace(producer)
             raise self._failed(messages, batches) from batches.failure
         return [record for record in batches.records if record is not None]
-
-    async def _current(self) -> Any:
-        if self._producer is not None and has_died(self._producer):
-            await self._discard(self._producer)
-        if self._producer is None:
-            async with self._starting:
-                if self._producer is None:
-                    self._producer = await self._start()
-        return self._producer
 
     async def _start(self) -> Any:
         producer = AIOKafkaProducer(
@@ -83,13 +70,7 @@ class Producer:
             max_request_size=MAX_REQUEST,
             max_batch_size=MAX_BATCH,
         )
-        return await start(producer, self._address.brokers, drop=_abandon)
-
-    async def _discard(self, producer: Any) -> None:
-        """Stop a producer before anything of it can be sent again: its batches are somebody else's now."""
-        if self._producer is producer:
-            self._producer = None
-            await _abandon(producer)
+        return await start(producer, self._address.brokers, drop=abandon)
 
     def _failed(self, messages: Sequence[Message], batches: Batches) -> PublishFailed:
         reason = batches.failure
@@ -104,12 +85,3 @@ class Producer:
                 failed.add(message.key)
         text = f"{len(acknowledged)} of {len(messages)} records were acknowledged: {reason}"
         return PublishFailed(text, acknowledged=frozenset(acknowledged))
-
-
-async def _abandon(producer: Any) -> None:
-    """Close a producer without sending what it still holds."""
-    sender = producer._sender  # noqa: SLF001 # the public way waits until everything is sent
-    if sender is not None and sender.sender_task is not None:
-        sender.sender_task.cancel()
-    producer._closed = True  # noqa: SLF001 # or it complains that nobody stopped it
-    await hang_up(producer.client)

@@ -19,10 +19,11 @@ from aiokafka.errors import (
 
 from micro.backend import Checkup
 from micro.bus.kafka_client import Client, start
+from micro.bus.kafka_rights import standing
 from micro.errors import BusUnavailable, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from micro.bus.kafka_url import Address
 
@@ -64,23 +65,27 @@ class Topics:
         self._brokers = len(admin._client.cluster.brokers())  # noqa: SLF001 # asked for at the start, and not given out otherwise
         return admin
 
-    async def check(self, names: Collection[str]) -> Checkup:
-        """What the brokers are, and whether those of `names` that are missing could be made. Needs no `open`.
+    async def check(self, needs: Mapping[str, Collection[str]]) -> Checkup:
+        """What the brokers are, and whether the user has the rights to what `needs` says of each topic (`read`, `write`).
 
-        Raises `BusUnavailable` and `ConfigurationError`.
+        Topics that are missing would have to be made. Needs no `open`. Raises `BusUnavailable` and `ConfigurationError`.
         """
         await self.open()
         try:
             async with self._client.use() as admin:
-                missing = sorted(set(names).difference(await admin.list_topics()))
+                await admin.describe_topics([])  # of none: who is connected, knows their versions
                 _check_version(admin)
+                missing, lacks = await standing(admin, needs)
                 created = await self._create(admin, missing, dry_run=True)
-                refused = [name for name, kind in created if kind in _REFUSED]
         finally:
             await self.close()
-        said = f"kafka {self._address.brokers}: the user may not make topics, and these are missing"
-        lacks = f"{said}: {', '.join(sorted(refused))}" if refused else ""
-        return Checkup(f"Kafka at {self._address.brokers}", lacks, self.copies > 1)
+        may_not = [f"{rights} {', '.join(names)}" for rights, names in lacks.items()]
+        if refused := sorted(name for name, kind in created if kind in _REFUSED):
+            which = "which is" if len(refused) == 1 else "which are"
+            may_not.append(f"make {', '.join(refused)}, {which} not there")
+        server = f"Kafka at {self._address.brokers}"
+        said = f"{server}: the user may not {'; '.join(may_not)}" if may_not else ""
+        return Checkup(server, said, self.copies > 1)
 
     @property
     def copies(self) -> int:
@@ -142,6 +147,7 @@ class Topics:
     def _new(self, name: str, copies: int) -> NewTopic:
         settings = {
             "retention.ms": str(self._address.keep_days * _DAY),
+            "segment.ms": str(_DAY),  # only whole segments go, by their newest record
             "min.insync.replicas": "2" if copies >= COPIES else "1",
         }
         return NewTopic(name, self._address.partitions, copies, topic_configs=settings)

@@ -142,11 +142,8 @@ class Member:
                 found.append((partition, offset, records))
                 limit -= len(records)
         taken = []
-        for (
-            partition,
-            offset,
-            records,
-        ) in found:  # nothing is awaited from here on: all are handed over or none
+        # Nothing is awaited from here on: all are handed over, or none.
+        for partition, offset, records in found:
             if records and self._next.get(partition) == offset:
                 del self._next[partition]  # to the end of the line
                 self._next[partition] = records[-1].offset + 1

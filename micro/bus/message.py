@@ -59,6 +59,12 @@ class Message:
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes of value, key and headers."""
+        beside = sum(len(name.encode()) + len(value) for name, value in self.headers)
+        return len(self.value) + len(self.key.encode()) + beside
+
 
 class Partition(NamedTuple):
     """One ordered slice of a topic."""

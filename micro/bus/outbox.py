@@ -13,6 +13,7 @@ import msgspec
 
 from micro.bus.codec import encode
 from micro.bus.origin import Origin
+from micro.bus.ports import BESIDE
 from micro.errors import ConfigurationError, EventTooLarge
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Outbox:
             self._clock.now().timestamp(),
             ordered_by=message.key,
         )
+
+    def takes(self, message: Message) -> bool:
+        """Whether the bus would take that message, its key and headers included."""
+        return len(message.value) <= self.max_bytes and message.size <= self.max_bytes + BESIDE
 
     def wake(self) -> None:
         """Say that a transaction of this process has committed events."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from micro.bus.message import Message, Partition, Record
 
 
+BESIDE = 15_360
+"""Bytes that key and headers may have together beside the largest value that a bus takes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusFeatures:
     """What a backend promises. The contract suite tests what is promised and skips the rest by name."""
@@ -27,7 +31,7 @@ class BusFeatures:
     shared_by_processes: bool
     """More than one process may use it at a time."""
     max_bytes: int
-    """Largest value of a message, in bytes."""
+    """Largest value of a message, in bytes; key and headers may have `BESIDE` more."""
 
 
 class Bounds(NamedTuple):
@@ -63,7 +67,7 @@ class Subscription(Protocol):
         """Up to `limit` records not yet fetched by this member, in order per partition.
 
         Waits up to `wait` seconds for the first, then returns what there is (perhaps nothing). `exclude` names
-        partitions to leave alone for now: that is the back-pressure. After a crash or a close, records past the
+        partitions to leave alone this time: that is the back-pressure. After a crash or a close, records past the
         last `commit` are delivered again, to this or another member: delivery is at least once.
         """
         ...

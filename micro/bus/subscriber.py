@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from micro.bus.delivery import dead_letter
 from micro.bus.inbox import Inbox
 from micro.bus.parked_table import ParkedTable
+from micro.cancellation import uncancelled
 from micro.clock import uniform
 from micro.context import Context, current
 from micro.errors import StoreUnavailable, TransactionTimeout
@@ -107,16 +108,12 @@ class Subscriber:
         mark = current.set(context)
         try:
             async with asyncio.timeout(self._time_limit) as limit:
-                await handler.handle(event, tx)
+                with uncancelled("the handler"):
+                    await handler.handle(event, tx)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise TimeoutError(f"the handler took longer than {self._time_limit:g} s") from error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise RuntimeError("the handler was cancelled by something it waited for") from error
         finally:
             current.reset(mark)
 
@@ -146,6 +143,6 @@ class Subscriber:
         what would not fit has no copy, nor has what came from such a topic itself.
         """
         copy = dead_letter(delivery, failure, subscriber=self.name, attempts=attempts)
-        if not delivery.record.partition.topic.endswith(".dlq") and len(copy.value) <= self._outbox.max_bytes:
+        if not delivery.record.partition.topic.endswith(".dlq") and self._outbox.takes(copy):
             self._outbox.add_message(work.raw, copy)
             work.tx.emitted += 1

@@ -155,11 +155,16 @@ class Preflight:
         )
 
 
-def topics_of(services: Mapping[str, Service]) -> set[str]:
-    """Every topic that the services need: those they publish on, those they handle, and those for dead letters."""
+def topics_of(services: Mapping[str, Service]) -> dict[str, set[str]]:
+    """Every topic that the services need, and what for: `read` what they handle, `write` what they publish and dead letters."""
     handled = {handler.topic for service in services.values() for handler in service.handlers}
     published = {event.topic for service in services.values() for event in service.publishes}
-    return {SYSTEM_EVENTS, *published, *handled, *(topic + _DEAD_LETTERS for topic in handled)}
+    written = {SYSTEM_EVENTS, *published, *(topic + _DEAD_LETTERS for topic in handled)}
+    uses: dict[str, set[str]] = {}
+    for use, topics in (("read", handled), ("write", written)):
+        for topic in topics:
+            uses.setdefault(topic, set()).add(use)
+    return uses
 
 
 def refusal(findings: Sequence[Finding]) -> UsageError | None:

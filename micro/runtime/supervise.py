@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from micro.cancellation import uncancelled
 from micro.clock import uniform
 from micro.errors import MicroError
 
@@ -45,7 +46,8 @@ class Supervised:
         while True:
             began = self._clock.monotonic()
             try:
-                await self._work()
+                with uncancelled(self.name):
+                    await self._work()
             except Exception as error:  # noqa: BLE001 - whatever an author's worker raises, the next one gets its chance
                 if self._clock.monotonic() - began >= STABLE:
                     failures = 0

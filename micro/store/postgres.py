@@ -129,7 +129,7 @@ class PostgresStore:
         """
         try:
             async with asyncio.timeout(timeout) as limit, self._writers.connection() as connection:
-                tx = PostgresTransaction(self._writers, connection, exclusive=exclusive)
+                tx = PostgresTransaction(self._writers, connection, timeout=timeout, exclusive=exclusive)
                 try:
                     await tx.begin()
                     yield tx

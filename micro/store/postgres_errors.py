@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from micro.backend import said
 from micro.errors import ConstraintViolation, DatabaseMissing, StoreError, StoreUnavailable, UniqueViolation
 
 DRIVER_ERRORS = (
@@ -60,4 +61,4 @@ def translate(error: Exception, database: str) -> StoreError:
             ((kind, text) for type_, kind, text in _BY_TYPE if isinstance(error, type_)), (StoreError, "")
         )
     kind, sentence = found
-    return kind(": ".join(filter(None, (database, sentence, str(error)))))
+    return kind(": ".join(filter(None, (database, sentence, said(error)))))

@@ -24,7 +24,9 @@ driver_log = logging.getLogger("asyncpg")
 
 CONNECT_TIMEOUT = 5.0
 COMMAND_TIMEOUT = 60.0
-"""Seconds that one statement may take."""
+"""Seconds that one statement may take, in a transaction with a longer limit as long as that."""
+_LATER = 5.0
+"""Seconds after that, the server ends a statement itself: its client is gone."""
 IDLE_IN_TRANSACTION = "120s"
 """After which the server ends a transaction that its client forgot: it would keep rows locked, and dead ones alive."""
 GOODBYE = 2.0
@@ -84,6 +86,7 @@ class Pool:
             **address.settings,
             "application_name": "micro",
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+            "statement_timeout": server_limit(COMMAND_TIMEOUT),
             "default_transaction_read_only": "on" if read_only else "off",
         }
         self._pool: Any = None
@@ -185,6 +188,11 @@ async def _prepare(connection: Any) -> None:
         "numeric", schema="pg_catalog", encoder=str, decoder=_number, format="text"
     )
     await connection.set_type_codec("bool", schema="pg_catalog", encoder=_bool, decoder=_int, format="text")
+
+
+def server_limit(seconds: float) -> str:
+    """The setting `statement_timeout` where we ourselves wait for so long."""
+    return f"{(seconds + _LATER) * 1000:.0f}ms"
 
 
 def quoted(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from micro.errors import StoreError
 from micro.store.postgres_errors import DRIVER_ERRORS
+from micro.store.postgres_pool import COMMAND_TIMEOUT, server_limit
 from micro.store.postgres_statements import bind, script
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ _LOCK_EXCLUSIVE = "select pg_advisory_xact_lock(7357, 1)"
 
 
 class PostgresTransaction:
-    """`micro.store.ports.Transaction` on PostgreSQL, made by `PostgresStore.transaction`."""
+    """`micro.store.ports.Transaction` on PostgreSQL, made by `PostgresStore.transaction`, which ends it after `timeout`."""
 
-    __slots__ = ("_at_commit", "_begun", "_connection", "_exclusive", "_keys", "_pool", "_refusal")
+    __slots__ = ("_at_commit", "_begun", "_connection", "_exclusive", "_keys", "_limit", "_pool", "_refusal")
 
-    def __init__(self, pool: Pool, connection: Any, *, exclusive: bool) -> None:
+    def __init__(self, pool: Pool, connection: Any, *, timeout: float, exclusive: bool) -> None:
         self._pool = pool
         self._connection = connection
+        self._limit = max(timeout, COMMAND_TIMEOUT)
         self._exclusive = exclusive
         self._begun = False
         self._at_commit: list[Bound] = []
@@ -106,6 +108,9 @@ class PostgresTransaction:
         if not self._begun:
             self._begun = True
             await self._run(self._connection.execute, "begin")
+            if self._limit > COMMAND_TIMEOUT:
+                longer = f"set local statement_timeout = '{server_limit(self._limit)}'"
+                await self._run(self._connection.execute, longer)
             if self._exclusive:
                 await self._run(self._connection.execute, _LOCK_EXCLUSIVE)
 
@@ -127,7 +132,7 @@ class PostgresTransaction:
     async def _run(self, method: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         self._refusal = _BUSY
         try:
-            result = await method(*arguments)
+            result = await method(*arguments, timeout=self._limit)
         except DRIVER_ERRORS as error:
             self._refusal = _FAILED
             raise self._pool.translated(error) from error

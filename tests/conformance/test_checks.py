@@ -9,9 +9,13 @@ from itertools import count
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 from serving import StreamServer
 
+from micro.bus import kafka_rights
 from micro.bus.kafka import KafkaBus
+from micro.bus.kafka_url import parse_url
 from micro.cache.redis import RedisCache
 from micro.clock import SystemClock
 from micro.errors import (
@@ -151,12 +155,14 @@ class TestRedis:
 class TestKafka:
     async def test_it_says_where_it_is_and_makes_no_topic(self, kafka_server):
         bus = bus_at(kafka_server)
-        server, lacks, durable = await bus.check({"never.made"})
+        server, lacks, durable = await bus.check({"never.made": BOTH})
         assert not durable, "a single broker does not wait for its disk"
         assert server.startswith("Kafka at 127.0.0.1:")
         assert lacks == ""
         await bus.open()
         assert "never.made" not in await bus.topics()
+        await bus._topics.ensure({"is.made"})
+        assert (await bus.check({"is.made": BOTH})).lacks == "", "where nobody is asked, everybody may"
         await bus.close()
 
     async def test_a_single_broker_does_not_promise_what_a_power_cut_may_take(self, kafka_server):
@@ -168,25 +174,68 @@ class TestKafka:
 
     async def test_a_wrong_password_and_absent_brokers_are_a_sentence_each(self, kafka_server):
         with pytest.raises(ConfigurationError, match="check user, password") as caught:
-            await bus_at(with_password(kafka_server, "s3cret")).check(())
+            await bus_at(with_password(kafka_server, "s3cret")).check({})
         assert "s3cret" not in str(caught.value)
         with pytest.raises(BusUnavailable, match="no broker answers"):
-            await bus_at(f"kafka://127.0.0.1:{free_ports(1)[0]}").check(())
+            await bus_at(f"kafka://127.0.0.1:{free_ports(1)[0]}").check({})
 
-    async def test_without_the_right_to_make_topics_those_that_are_missing_are_named(self, guarded):
+    async def test_rights_that_are_missing_are_named_with_their_topics(self, guarded):
+        """`guest` may read one topic, write to another, see a third, and make none."""
         admin, guest = guarded
         bus = bus_at(admin)
         await bus.open()
-        await bus._topics.ensure({"there.events"})
+        await bus._topics.ensure({"hidden", "readable", "writable", "seen"})
+        await allow(
+            admin, {"readable": READ, "writable": WRITE, "seen": DESCRIBE, "new.mine": READ, "new.": DESCRIBE}
+        )
+        everything = dict.fromkeys(("hidden", "readable", "writable", "seen", "new.mine", "new.other"), BOTH)
+        assert (await bus_at(admin).check(everything)).lacks == ""
+        assert (await bus_at(guest).check({"readable": {"read"}, "writable": {"write"}})).lacks == ""
+        _, lacks, _ = await bus_at(guest).check(everything)
+        assert lacks.endswith(
+            ": the user may not read or write hidden, new.other, seen; write new.mine, readable; read writable; "
+            "make new.mine, new.other, which are not there"
+        )
+        assert "new.mine" not in await bus.topics()
         await bus.close()
-        assert (await bus_at(admin).check({"there.events", "new.events"})).lacks == ""
-        lacks = (await bus_at(guest).check({"there.events", "new.events"})).lacks
-        assert lacks.endswith("the user may not make topics, and these are missing: new.events, there.events")
+
+    async def test_brokers_that_do_not_say_rights_are_told_to_lack_none(self, guarded, monkeypatch):
+        admin, guest = guarded
+        bus = bus_at(admin)
+        await bus.open()
+        await bus._topics.ensure({"seen", "hidden"})
+        await bus.close()
+        await allow(admin, {"seen": DESCRIBE, "new": DESCRIBE})
+        monkeypatch.setattr(kafka_rights._Question, "_CLASSES", kafka_rights._Question._CLASSES[:1])
+        assert (await bus_at(guest).check({"seen": BOTH})).lacks == ""
+        _, lacks, _ = await bus_at(guest).check({"seen": BOTH, "hidden": BOTH, "new": BOTH})
+        assert lacks.endswith(": the user may not read or write hidden; make new, which is not there")
 
     async def test_old_brokers_are_named_with_what_is_needed(self):
         async with scripted(old_kafka) as port:
             with pytest.raises(ConfigurationError, match=r"too old; Kafka 2\.4 or newer is needed"):
-                await bus_at(f"kafka://127.0.0.1:{port}").check(())
+                await bus_at(f"kafka://127.0.0.1:{port}").check({})
+
+
+READ, WRITE, DESCRIBE = 3, 4, 8
+"""Kafka's numbers of operations."""
+BOTH = frozenset({"read", "write"})
+
+
+async def allow(url, operations):
+    """Let `guest` do what is said of each topic; one that ends with a dot stands for all that begin so."""
+    admin = AIOKafkaAdminClient(**parse_url(url).options())
+    await admin.start()
+    for topic, operation in operations.items():
+        pattern = 4 if topic.endswith(".") else 3
+        request = CreateAclsRequest(2, topic, pattern, "User:guest", "*", operation, 3)
+        [(code, text)] = (await admin._send_request(request)).creation_responses
+        assert code == 0, text
+    known = DescribeAclsRequest(2, None, 1, "User:guest", None, 1, 1)
+    async with asyncio.timeout(60):  # the controller has them a moment before the broker
+        while len((await admin._send_request(known)).resources) < len(operations):
+            await SystemClock().sleep(0.01)
+    await admin.close()
 
 
 class Guarded(Kafka):

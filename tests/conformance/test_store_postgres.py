@@ -102,3 +102,52 @@ async def test_a_store_closes_though_the_server_says_nothing(standing):
     await stop()
     async with asyncio.timeout(LIMIT):
         await store.close()
+
+
+async def test_a_statement_may_take_as_long_as_its_transaction_and_elsewhere_a_minute(
+    postgres_url, monkeypatch
+):
+    """A migration makes an index for minutes. The server ends, a little later, what a client that is gone has begun."""
+    asked = []
+    execute = postgres_pool.Connection.execute
+
+    async def noted(connection, sql, *arguments, timeout=None):
+        if sql == "select 1;":
+            asked.append(timeout)
+        return await execute(connection, sql, *arguments, timeout=timeout)
+
+    monkeypatch.setattr(postgres_pool.Connection, "execute", noted)
+    store = PostgresStore(postgres_url, clock=SystemClock())
+    await store.provision()
+    await store.open()
+    setting = "select current_setting('statement_timeout')"
+    try:
+        limits = [(await store.query(setting))[0][0]]
+        for timeout in (LIMIT, 600.0, LIMIT):
+            async with store.transaction(timeout=timeout, exclusive=True) as tx:
+                await tx.script("select 1;")
+                limits += [row[0] for row in await tx.query(setting)]
+    finally:
+        await store.close()
+    assert asked == [60.0, 600.0, 60.0], "in seconds, ours"
+    assert limits == ["65s", "65s", "605s", "65s"], "the server's"
+
+
+async def test_the_server_ends_a_transaction_that_its_client_forgot(postgres_url, monkeypatch):
+    """F7: it would keep rows locked. What was written in it is undone."""
+    monkeypatch.setattr(postgres_pool, "IDLE_IN_TRANSACTION", "200ms")
+    store = PostgresStore(postgres_url, clock=SystemClock())
+    await store.provision()
+    await store.open()
+    try:
+        async with store.transaction() as tx:
+            await tx.script("create table forgotten (n integer)")
+        with pytest.raises(StoreUnavailable):
+            async with store.transaction() as tx:
+                await tx.execute("insert into forgotten values (1)")
+                [[pid]] = await tx.query("select pg_backend_pid()")
+                while await store.query("select 1 from pg_stat_activity where pid = ?", pid):
+                    await SystemClock().sleep(0.05)
+        assert await store.query("select n from forgotten") == []
+    finally:
+        await store.close()

@@ -8,12 +8,15 @@ import signal
 from operator import attrgetter
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from foreign import NAME, in_latin
 
 from micro.bus import kafka_client, kafka_member, kafka_producer
 from micro.bus.kafka import KafkaBus
+from micro.bus.kafka_records import theirs
 from micro.bus.kafka_url import parse_url
 from micro.bus.message import Message, Partition
 from micro.clock import SystemClock
@@ -97,6 +100,32 @@ async def test_killed_in_the_middle_it_has_what_it_acknowledged_and_keeps_the_or
     assert sum(map(len, seen.values())) == 600
 
 
+async def test_a_member_outlives_a_broker_that_is_away_for_longer_than_it_waits(bus, broker, monkeypatch):
+    """The driver's consumer is dropped while its requests wait to be tried again."""
+    monkeypatch.setattr(kafka_member, "SILENT", 1.0)
+    topic = "away.events"
+    member = await bus.subscribe(topic, [topic])
+    await bus.publish(messages(topic, range(3)))
+    async with asyncio.timeout(60):
+        while not await member.fetch(limit=10, wait=0.5):
+            pass
+    os.kill(broker.pid, signal.SIGKILL)
+    with pytest.raises(BusUnavailable):
+        async with asyncio.timeout(60):
+            while True:
+                await member.fetch(limit=10, wait=0.1)
+    await broker.start(lambda text: None)
+    await publish_until_done(bus, messages(topic, range(3, 6)))
+    values: set[bytes] = set()
+    async with asyncio.timeout(60):
+        while not values >= {b"%05d" % n for n in range(3, 6)}:
+            try:
+                values |= {record.message.value for record in await member.fetch(limit=10, wait=0.5)}
+            except BusUnavailable:
+                await SystemClock().sleep(0.1)
+    await member.close()
+
+
 async def test_one_that_hangs_is_given_up_and_the_next_producer_goes_on(bus, broker, monkeypatch, freeze):
     monkeypatch.setattr(kafka_producer, "ACKNOWLEDGED_IN", 1.0)
     topic = "hung.events"
@@ -168,7 +197,13 @@ async def test_a_member_whose_driver_has_lost_a_task_is_made_anew(bus, task):
 
 
 @pytest.mark.parametrize(
-    "error", [CorruptRecordException("CRC"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")], ids=repr
+    "error",
+    [
+        CorruptRecordException("CRC"),
+        UnsupportedCodecError("Unknown compression codec 0x07"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+    ],
+    ids=repr,
 )
 async def test_what_the_driver_took_out_before_a_record_that_cannot_be_read_comes_again(bus, error):
     """It has moved on behind those of other partitions, and hands them to nobody."""
@@ -197,6 +232,30 @@ async def test_what_the_driver_took_out_before_a_record_that_cannot_be_read_come
     await member.close()
 
 
+@pytest.mark.parametrize("packed", [None, "gzip", "snappy", "lz4", "zstd"])
+async def test_a_header_whose_name_is_no_utf8_holds_up_nobody(bus, broker, packed):
+    """Brokers take such a record from whoever may write. It is an event like any other, in its place."""
+    topic = f"foreign.{packed}"
+    await bus.publish(messages(topic, range(9)))
+    place = (await bus.publish([Message(topic, "key0", b"00009")]))[0].partition
+    producer = AIOKafkaProducer(**parse_url(broker.url(broker.record)).options())
+    await producer.start()
+    builder = producer.create_batch()
+    for number in range(10, 13):
+        headers = [(NAME, b"v")] if number == 11 else []
+        builder.append(timestamp=None, key=b"key0", value=b"%05d" % number, headers=headers)
+    builder._buffer = in_latin(bytes(builder._build()), packed)
+    await (await producer.send_batch(builder, topic, partition=place.number))
+    await producer.stop()
+    await bus.publish(messages(topic, range(13, 20)))
+    seen = await first_occurrences(bus, topic, 20)
+    for key, values in seen.items():
+        assert values == sorted(values), f"{key} keeps its order"
+    log = await bus.read(place, 0, limit=100)
+    [foreign] = [record.message for record in log if record.message.headers]
+    assert (foreign.value, foreign.headers) == (b"00011", (("gr\ufffdsse", b"v"),))
+
+
 async def test_positions_that_the_brokers_do_not_take_are_told_in_time(bus, broker, monkeypatch, freeze):
     monkeypatch.setattr(kafka_member, "ANSWER_IN", 0.5)
     monkeypatch.setattr(kafka_client, "STOP_IN", 0.5)
@@ -221,6 +280,52 @@ async def test_positions_that_the_brokers_do_not_take_are_told_in_time(bus, brok
             except BusError:
                 await SystemClock().sleep(0.1)
     await member.close()
+
+
+async def test_a_topic_that_is_deleted_and_made_again_is_consumed_again(bus, broker, monkeypatch):
+    monkeypatch.setattr(kafka_member, "_LOOK_MS", 500)
+    topic = "anew.events"
+    member = await bus.subscribe(topic, [topic])
+    admin = AIOKafkaAdminClient(**parse_url(broker.url(broker.record)).options())
+    await admin.start()
+    for first in (0, 3):
+        await publish_until_done(bus, messages(topic, range(first, first + 3)))
+        got = []
+        async with asyncio.timeout(60):
+            while len(got) < 3:
+                got += await member.fetch(limit=10, wait=0.5)
+        assert sorted(record.message.value for record in got) == [
+            b"%05d" % n for n in range(first, first + 3)
+        ]
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(60):
+            while member.assigned():
+                await member.fetch(limit=10, wait=0.1)
+    await admin.close()
+    await member.close()
+
+
+async def test_what_left_the_log_before_it_was_handled_is_told(bus, broker, caplog):
+    """A service was away for longer than the log keeps records. One that comes for the first time has missed nothing."""
+    topic, admin = "gone.events", AIOKafkaAdminClient(**parse_url(broker.url(broker.record)).options())
+    place = (await bus.publish([Message(topic, "a", b"%d" % n) for n in range(10)]))[0].partition
+    for left_at, told in ((None, []), (3, [f"late: 5 records of gone.events/{place.number}"]), (8, [])):
+        caplog.clear()
+        member = await bus.subscribe("late", [topic])
+        got = []
+        async with asyncio.timeout(60):
+            while not got:
+                got = await member.fetch(limit=10, wait=0.5)
+        assert got[0].offset == (0 if left_at is None else 8)
+        async with asyncio.timeout(60):
+            await member._looking_back
+        assert [each.split(" have")[0] for each in caplog.messages if "have left the log" in each] == told
+        await member.commit({place: 3 if left_at is None else 8})
+        await member.close()
+        if left_at is None:
+            await admin.start()
+            await admin.delete_records({theirs(place): RecordsToDelete(8)})
+            await admin.close()
 
 
 async def test_leaving_partitions_alone_for_long_is_not_taken_for_silence(bus, monkeypatch):

@@ -14,7 +14,8 @@ SPAN = 1.0
 """Seconds over which a rate is taken."""
 AGAIN = 0.95
 """Of the rate before the fault: what counts as recovered (I9)."""
-CONSUMERS = ("first", "second")
+CONSUMERS = {"first": (ENTRY, NOTE), "second": (ENTRY,)}
+"""Who applies, and which topics."""
 EFFECTS = 3
 """Of each entry: at both, and of what the second emits at the first."""
 
@@ -36,7 +37,8 @@ class Verdict:
     twice: int
     """Records on the wire that had been there before (I5)."""
     strange: int
-    """Events without a committed entry (I2), and positions above an event that is not in the inbox (I6)."""
+    """Events without a committed entry (I2), and positions above an event that is not in the inbox (I6), or that stay
+    below events that have been applied."""
     wrong: int
     """Answers to clients that are neither success nor the word that something is away."""
     recovery: float | None
@@ -77,7 +79,8 @@ class Evidence:
             for name in ("source", *CONSUMERS)
             for table in ("micro_outbox", "micro_parked")
         ]
-        return noted >= entries and heard >= (EFFECTS - 1) * entries and not any(waiting)
+        applied = noted >= entries and heard >= (EFFECTS - 1) * entries and not any(waiting)
+        return applied and not self._world.with_log(_behind)
 
     def verdict(self, scenario, load, **more):
         """What was found."""
@@ -117,7 +120,8 @@ class Evidence:
             ),
             twice=sum(len(rows) - len({*rows}) for place, rows in found.items() if place[1] == "wire"),
             strange=sum(len({*rows} - {*sources[topic]}) for (topic, _), rows in found.items())
-            + self._passed_over(positions, wire),
+            + self._passed_over(positions, wire)
+            + self._world.with_log(_behind),
             wrong=load.wrong,
             **more,
         )
@@ -150,6 +154,17 @@ class Evidence:
 
     def _rows(self, name, sql, order):
         return self._world.query(name, f"{sql} where key like $1 order by {order}", self._prefix)
+
+
+async def _behind(bus):
+    """How many positions are not at the end."""
+    positions, ends = await bus.positions(), await _ends(bus)
+    return sum(
+        positions.get(name, {}).get(partition, 0) < end
+        for name, topics in CONSUMERS.items()
+        for partition, end in ends.items()
+        if partition.topic in topics
+    )
 
 
 async def _ends(bus):

@@ -66,9 +66,9 @@ def exhaust_pools(world, load):
 
 def restart_kafka(world, load):
     """The broker, which is also leader and coordinator of everything, by kill -9."""
-    for _ in range(world.pick(1, 3)):
+    for away in world.pick((0,), (3, 25, 3)):
         world.kill(world.kafka)
-        world.rest(world.pick(0, 3))
+        world.rest(away)
         world.start(world.kafka)
         world.rest(world.pick(0, 5))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import runpy
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from faults.every import LONG, SHORT
-from faults.evidence import Evidence, Verdict, born, rate, recovered, reorders
+from faults.evidence import CONSUMERS, Evidence, Verdict, born, rate, recovered, reorders
 from faults.scenario import Scenario, violations
 from ledger.world import ENTRY, NOTE
 
@@ -47,7 +48,8 @@ class FakeWorld:
         }
         self.inbox = {"second": ["a", "b"], "first": ["a", "b", "na", "nb"]}
         self.wire = {ENTRY: ["a", "b"], NOTE: ["na", "nb"]}
-        self.positions_ = {}
+        self.missing = Counter()
+        """By subscriber and topic, how many records are between its position and the end."""
         self._before = True
 
     def with_log(self, read):
@@ -75,7 +77,10 @@ class FakeWorld:
         ][offset:]
 
     async def positions(self):
-        return self.positions_
+        return {
+            name: {Partition(topic, 0): len(self.wire[topic]) - self.missing[name, topic] for topic in topics}
+            for name, topics in CONSUMERS.items()
+        }
 
     def query(self, name, sql, *values):
         if "micro_inbox" in sql:
@@ -144,15 +149,20 @@ def test_what_is_applied_again_is_doubled_unless_it_was_replayed(world, judged):
 
 def test_what_nobody_committed_is_strange(world, judged):
     world.wire[ENTRY].append("ghost")
+    for ids in world.inbox.values():
+        ids.append("ghost")
     assert counted(judged(world)) == {"strange": 1}
 
 
 def test_a_position_above_what_is_not_in_the_inbox_is_strange(world, judged):
     world.inbox["first"].remove("b")
-    world.positions_ = {"first": {Partition(ENTRY, 0): 1}}
-    assert counted(judged(world)) == {}
-    world.positions_ = {"first": {Partition(ENTRY, 0): 2}}
     assert counted(judged(world)) == {"strange": 1}
+
+
+def test_a_position_that_stays_behind_is_strange(world, judged):
+    world.missing["first", NOTE] = 1
+    world.missing["second", ENTRY] = 2
+    assert counted(judged(world)) == {"strange": 2}
 
 
 def test_keys_are_in_order_each_by_itself():

@@ -69,6 +69,21 @@ async def test_a_part_that_fails_is_logged_with_its_traceback_and_started_again(
     assert "Traceback" in caplog.text
 
 
+async def test_a_part_that_is_cancelled_by_what_it_waits_for_is_started_again(clock, caplog):
+    runs = []
+
+    async def part():
+        runs.append(clock.monotonic())
+        if len(runs) == 1:
+            raise asyncio.CancelledError
+
+    task = asyncio.create_task(supervised(part, "the part", clock=clock, log=LOG))
+    await clock.advance(60)
+    await task
+    assert len(runs) == 2
+    assert "the part was cancelled by something it waited for" in caplog.text
+
+
 async def test_a_part_that_worked_for_long_starts_again_soon(clock):
     runs = []
 

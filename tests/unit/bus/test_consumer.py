@@ -88,6 +88,17 @@ async def test_positions_are_stored_while_it_runs(consumer_of, publish, bus, unt
     await until(lambda: has_position(bus, record))
 
 
+async def test_what_is_stored_is_not_stored_again(consumer_of, publish, bus, clock, until):
+    reached = []
+    consumer = consumer_of(bus=FaultyBus(bus, reached.append))
+    [record] = await publish("a")
+    await until(lambda: has_position(bus, record))
+    await clock.advance(0)  # so that the consumer knows, too
+    stored = reached.count("before_position")
+    await stop(consumer)
+    assert reached.count("before_position") == stored
+
+
 async def has_position(bus, record):
     return await positions(bus) == {record.partition: record.offset + 1}
 
@@ -380,6 +391,18 @@ async def test_a_failure_that_it_cannot_mend_ends_it_loudly_and_leaves_the_group
     assert not consumer.consuming
     member = await bus.subscribe("crm", ["order.events"])
     assert len(member.assigned()) == 12
+
+
+@pytest.mark.parametrize("point", ["after_fetch", "after_handler"])
+async def test_a_cancellation_that_nobody_meant_ends_it_loudly(consumer_of, publish, bus, store, point):
+    """A task group takes a task that ends so for one that was told to, and would go on deaf."""
+    fault = fail_at(point, asyncio.CancelledError())
+    consumer = consumer_of(bus=FaultyBus(bus, fault), store=FaultyStore(store, fault))
+    await publish("a")
+    async with asyncio.timeout(60):
+        with pytest.raises(ExceptionGroup) as caught:
+            await consumer.task
+    assert caught.group_contains(RuntimeError, match="was cancelled by something it waited for")
 
 
 async def test_undecodable_bytes_do_not_stop_what_follows(consumer_of, publish, bus, until, seen, store):

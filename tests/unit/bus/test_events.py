@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -150,6 +151,37 @@ async def test_the_inbox_is_purged_while_it_runs(world, until, clock):
         return not await w.crm_store.query("select 1 from micro_inbox")
 
     await until(gone)
+
+
+async def test_what_the_log_still_has_is_not_purged_however_old_it_is(world, until, clock):
+    w = await world()
+    await w.emit("a", n=0)
+    w.start()
+    await until(lambda: arrived(w, 1))
+    async with w.crm_store.transaction() as tx:
+        await tx.execute("insert into micro_inbox values ('crm', 'old', 0.0)")
+        await tx.execute("update micro_inbox set handled_at = handled_at - ?", 9 * 86_400.0)
+    bounds, read, written = w.bus.bounds, w.bus.read, clock.now().timestamp() - 9 * 86_400.0
+
+    async def read_as_then(*arguments, **options):
+        return [replace(each, timestamp=written) for each in await read(*arguments, **options)]
+
+    w.bus.read = read_as_then
+    away = iter([BusUnavailable("away")])
+
+    async def away_at_first(*arguments, **options):
+        for error in away:
+            raise error
+        return await bounds(*arguments, **options)
+
+    w.bus.bounds = away_at_first
+
+    async def gone():
+        return len(await w.crm_store.query("select 1 from micro_inbox")) == 1
+
+    await until(gone, step=60.0)
+    [row] = await w.crm_store.query("select event_id from micro_inbox")
+    assert row[0] != "old"
 
 
 async def test_a_dead_letter_is_on_its_topic_for_tools_outside(world, until):

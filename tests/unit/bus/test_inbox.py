@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from micro.bus.inbox import RETENTION, Inbox
@@ -11,6 +13,18 @@ from micro.bus.memory_log import RETENTION as LOG_RETENTION
 @pytest.fixture
 def inbox(clock):
     return Inbox("crm", clock=clock)
+
+
+DAY = 86_400.0
+
+
+def log_from(moment):
+    """What a log says whose first record is from then."""
+
+    async def oldest():
+        return moment
+
+    return oldest
 
 
 async def known(store):
@@ -79,5 +93,31 @@ async def test_purging_drops_what_is_old_in_small_batches_and_spares_what_is_par
     await clock.advance(RETENTION + 1)
     async with store.transaction() as tx:
         await inbox.claim(tx, ["new"])
-    await inbox.purge(store)
+    await inbox.purge(store, log_from(math.inf))
     assert set(await known(store)) == {"new", "old0007"}
+
+
+async def test_what_the_log_still_has_is_not_forgotten_however_old_it_is(store, inbox, clock):
+    """A bus may keep events for longer than we remember them otherwise, and give them again from the first on."""
+    start = clock.now().timestamp()
+    for id in "abc":
+        async with store.transaction() as tx:
+            await inbox.claim(tx, [id])
+        await clock.advance(DAY)
+    await clock.advance(20 * DAY)
+    await inbox.purge(store, log_from(-math.inf))
+    await inbox.purge(store, log_from(start))
+    assert set(await known(store)) == {"a", "b", "c"}
+    await inbox.purge(store, log_from(start + 2.5 * DAY))
+    assert set(await known(store)) == {"c"}, "but for a day in which clocks may differ"
+
+
+async def test_the_log_is_not_asked_while_there_is_nothing_to_drop(store, inbox, clock):
+    async def oldest():
+        raise AssertionError("asked")
+
+    async with store.transaction() as tx:
+        await inbox.claim(tx, ["a"])
+    await clock.advance(RETENTION - 1)
+    await inbox.purge(store, oldest)
+    assert set(await known(store)) == {"a"}

@@ -238,6 +238,32 @@ async def test_a_dead_letter_too_large_for_the_outbox_is_kept_without_a_copy(sto
     assert await store.query("select 1 from micro_outbox") == []
 
 
+async def test_a_dead_letter_whose_key_and_headers_are_too_large_is_kept_without_a_copy(store, subscriber_of):
+    """The bus would refuse it, time and again, and whatever is behind it in the outbox would wait."""
+    for offset, size in enumerate((1_000_000, 1_020_000)):
+        headers = (("baggage", b"x" * (size - 1_000_000)),)
+        message = Message("order.events", "a", b"x" * 1_000_000, headers)
+        await Intake(subscriber_of(note)).take([Delivery.of(Record(PART, offset, message, 0.0))])
+    assert len(await parked(store)) == 2
+    assert len(await store.query("select 1 from micro_outbox")) == 1
+
+
+@pytest.mark.parametrize("junk", [True, False])
+async def test_a_key_that_no_database_takes_is_no_reason_to_lose_the_dead_letter(
+    store, subscriber_of, deliver, junk
+):
+    """Kafka's keys are bytes, and a database takes no NUL in a text."""
+    [sent] = deliver("a")
+    value = b"junk" if junk else sent.record.message.value
+    one = Delivery.of(Record(PART, 7, Message("order.events", "x\0y", value), 0.0))
+    intake = Intake(subscriber_of(failing_on(0), retry=Retry(attempts=2)))
+    assert await intake.take([one, *deliver("b")]) == {"parked": 1, "applied": 1}
+    [(_, _, due)] = await parked(store)
+    assert due is None
+    [copy] = await store.query("select key, value from micro_outbox")
+    assert tuple(copy) == ("x\ufffdy", value)
+
+
 async def test_when_the_database_is_away_no_event_is_blamed(store, subscriber_of, deliver):
     subscriber, batch = subscriber_of(note), deliver("a", "b")
     subscriber.store = FaultyStore(store, fail_at("after_handler", StoreUnavailable("disk full"), times=2))

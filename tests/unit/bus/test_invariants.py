@@ -53,6 +53,15 @@ async def positions_stored(w):
     return not sum((await w.consuming.stats())["lag"].values())
 
 
+async def work_until(w, crashed):
+    """Run the whole of it, with events without end, until `crashed`, which is awaited, returns."""
+    w.start()
+    working = asyncio.create_task(work(w, rounds=1000))
+    await crashed
+    working.cancel()
+    await asyncio.wait([working])
+
+
 async def assert_invariants(w, *, duplicates):
     placed, applied, wire = await w.placed(), await w.applied(), Counter(await w.on_the_wire())
     ids = [row[0] for row in placed]
@@ -89,11 +98,7 @@ async def test_a_crash_at_any_point_loses_nothing_and_applies_nothing_twice(worl
             await w.hang()
 
     w.at = crash
-    w.start()
-    working = asyncio.create_task(work(w, rounds=1000))
-    await until(crashed.is_set)
-    working.cancel()
-    await asyncio.wait([working])
+    await work_until(w, until(crashed.is_set))
     w = await world()
     w.start()
     await work(w)
@@ -128,11 +133,7 @@ async def test_crash_after_crash_under_load(world, until):
                 await w.hang()
 
         w.at = at
-        w.start()
-        working = asyncio.create_task(work(w, rounds=1000))
-        await until(cut.is_set)
-        working.cancel()
-        await asyncio.wait([working])
+        await work_until(w, until(cut.is_set))
         w = await world()
     w.start()
     await work(w)

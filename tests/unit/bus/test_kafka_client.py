@@ -107,11 +107,66 @@ async def test_closed_it_says_so(client, made):
             pytest.fail("there is none")
 
 
+async def test_closed_while_it_logs_in_it_leaves_nothing_behind(made):
+    starting, started = asyncio.Event(), asyncio.Event()
+
+    async def start():
+        starting.set()
+        await started.wait()
+        made.append(Driver())
+        return made[-1]
+
+    client = Client("broker:9092", start)
+    opening = asyncio.create_task(client.open())
+    async with asyncio.timeout(60):
+        await starting.wait()
+        await client.close()
+        started.set()
+        with pytest.raises(BusUnavailable, match="closed"):
+            await opening
+    assert made[0]._client.closed
+
+
+async def test_one_that_is_replaced_is_dropped_as_was_said(made):
+    dropped = []
+
+    async def start():
+        made.append(Driver())
+        return made[-1]
+
+    async def drop(driver):
+        dropped.append(driver)
+
+    client = Client("broker:9092", start, drop=drop)
+    await client.open()
+    first = await client.current()
+    await client.replace(first)
+    await client.replace(first)
+    assert dropped == [first], "once"
+    assert await client.current() is made[1]
+    await client.close()
+    assert dropped == [first], "closing is another matter"
+
+
 async def test_one_that_does_not_stop_is_taken_apart(made):
     driver = Driver(stops=False)
     await discard(driver)
     await asyncio.wait([driver._coordinator._coordination_task])
     assert driver._coordinator._coordination_task.cancelled()
+    assert driver._client.closed
+
+
+async def test_one_that_stops_by_awaiting_what_it_has_cancelled_is_taken_apart(made):
+    """Its consumer does, while the broker is away: that is no reason for the task that stops it to end."""
+
+    class Cancels(Driver):
+        async def stop(self):
+            task = self._coordinator._coordination_task
+            task.cancel()
+            await task
+
+    driver = Cancels()
+    await discard(driver)
     assert driver._client.closed
 
 

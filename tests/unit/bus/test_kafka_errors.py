@@ -29,3 +29,13 @@ def test_each_has_a_meaning_and_names_the_brokers(error, kind, sentence):
     assert type(ours) is kind
     assert str(ours).startswith("kafka broker:9092: ")
     assert sentence in str(ours)
+
+
+def test_what_the_driver_says_besides_is_told_without_its_own_words():
+    """Nobody needs its way to write an address down."""
+    refused = errors.KafkaConnectionError(
+        "Unable to bootstrap from [('b', 9092, <AddressFamily.AF_INET: 2>)]"
+    )
+    assert str(translate(refused, "b:9092")) == "kafka b:9092: no broker answers"
+    reset = ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")
+    assert str(translate(reset, "b:9092")) == "kafka b:9092: no broker answers: Connection refused"

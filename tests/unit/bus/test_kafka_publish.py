@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from types import SimpleNamespace
 
 import pytest
 from aiokafka import errors
 
+from micro.bus import kafka_member, kafka_producer
 from micro.bus.kafka import KafkaBus
 from micro.bus.kafka_batches import Batches
+from micro.bus.kafka_client import Client
+from micro.bus.kafka_producer import Producer
+from micro.bus.kafka_url import parse_url
 from micro.bus.message import Message, Partition
+from micro.clock import SystemClock
 from micro.errors import BusUnavailable, PublishFailed
 
 
@@ -79,6 +85,80 @@ async def test_behind_a_batch_that_is_refused_nothing_of_its_partition_is_sent_a
     assert sorted(map(len, driver.log.values())) == [3, 4]
 
 
+class Slow(Driver):
+    """Has not answered yet."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers = asyncio.Queue()
+
+    async def send_batch(self, builder, topic, *, partition):
+        answer = asyncio.get_running_loop().create_future()
+        self.answers.put_nowait(answer)
+        return answer
+
+
+async def test_what_the_brokers_say_after_its_publisher_was_cancelled_is_nobodys_surprise():
+    told, driver = [], Slow()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def start():
+        return driver
+
+    producer = Producer(parse_url("kafka://b"))
+    producer._client = Client("b", start)
+    await producer.open()
+    sending = asyncio.create_task(producer.send(messages(1)))
+    async with asyncio.timeout(60):
+        answer = await driver.answers.get()
+        sending.cancel()
+        await asyncio.wait([sending])
+    assert sending.cancelled()
+    answer.set_exception(errors.NotLeaderForPartitionError())
+    await SystemClock().sleep(0)
+    del answer, sending
+    gc.collect()
+    assert told == []
+
+
+async def test_the_drivers_clients_are_set_to_lose_nothing(monkeypatch, clock):
+    """A duplicate of the driver's own is told by the brokers, and a position is stored by nobody but us."""
+    made = {}
+
+    def recorded(name, module):
+        class Recorded(Driver):
+            def __init__(self, *topics, **options):
+                super().__init__()
+                made[name] = options
+
+            def subscribe(self, topics, listener):
+                made["topics"] = topics
+
+            async def start(self): ...
+
+        monkeypatch.setattr(module, name, Recorded)
+
+    recorded("AIOKafkaProducer", kafka_producer)
+    recorded("AIOKafkaConsumer", kafka_member)
+    address = parse_url("kafka://b")
+    await Producer(address).open()
+    await kafka_member.Member(address, "crm", topics=["t"], clock=clock, instance="one").join(
+        left=set().discard
+    )
+    assert made["topics"] == ["t"]
+    wanted = {"acks": "all", "enable_idempotence": True}
+    assert made["AIOKafkaProducer"].items() >= wanted.items()
+    wanted = {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "group_id": "crm",
+        "group_instance_id": "crm-one",
+        "session_timeout_ms": 10_000,
+        "metadata_max_age_ms": 30_000,
+    }
+    assert made["AIOKafkaConsumer"].items() >= wanted.items()
+
+
 class Topics:
     """Some are there, the others can't be made."""
 
@@ -97,7 +177,7 @@ class Topics:
         self.forgotten = True
 
 
-class Producer:
+class Sender:
     def __init__(self, failure=None):
         self.sent, self.failure = [], failure
 
@@ -112,7 +192,7 @@ class Producer:
 def bus(clock):
     bus = KafkaBus("kafka://b", clock=clock)
     bus._opened = True
-    bus._topics, bus._producer = Topics("a", "b"), Producer()
+    bus._topics, bus._producer = Topics("a", "b"), Sender()
     return bus
 
 

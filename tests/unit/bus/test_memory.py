@@ -41,6 +41,41 @@ def values(records):
     return [int(record.message.value) for record in records]
 
 
+class Held:
+    """A fault of a journal: what is to be written waits for `go_on`, and fails with `error`, if there is one."""
+
+    def __init__(self, error=None):
+        self.reached, self.go_on, self.error = asyncio.Event(), asyncio.Event(), error
+
+    async def __call__(self, point):
+        if point == "before_append":
+            self.reached.set()
+            await self.go_on.wait()
+            if self.error:
+                raise self.error
+
+
+@pytest.fixture
+async def cancelled(clock, journal):
+    """`cancelled(held)`: a bus whose publisher was cancelled in the middle of a write, which goes on after that."""
+    opened = []
+
+    async def cancelled(held):
+        opened.append(bus := MemoryBus(clock=clock, journal=FaultyJournal(journal, held)))
+        await bus.open()
+        publishing = asyncio.create_task(bus.publish(messages(1)))
+        await held.reached.wait()
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        held.go_on.set()
+        return bus
+
+    yield cancelled
+    for bus in opened:
+        await bus.close()
+
+
 async def test_a_topic_has_twelve_partitions(bus):
     await bus.publish(messages(1))
     assert await bus.topics() == {"t": PARTITIONS} == {"t": 12}
@@ -180,65 +215,29 @@ async def test_positions_that_cannot_be_stored_are_said_so(clock, journal):
     await bus.close()
 
 
-async def test_a_cancelled_publish_is_whole_and_leaves_the_log_usable(clock, journal):
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(point):
-        if point == "before_append" and not reached.is_set():
-            reached.set()
-            await go_on.wait()
-
-    bus = MemoryBus(clock=clock, journal=FaultyJournal(journal, hold))
-    await bus.open()
-    first = asyncio.create_task(bus.publish(messages(1)))
-    await reached.wait()
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    go_on.set()
+async def test_a_cancelled_publish_is_whole_and_leaves_the_log_usable(cancelled):
+    bus = await cancelled(Held())
     await bus.publish(messages(2))
     assert values(await bus.read(PART, 0, limit=9)) == [1, 2]
-    await bus.close()
 
 
-async def test_a_write_that_fails_after_its_publisher_was_cancelled_is_told(clock, journal, caplog):
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def fail(point):
-        if point == "before_append":
-            reached.set()
-            await go_on.wait()
-            raise OSError("no space left")
-
-    bus = MemoryBus(clock=clock, journal=FaultyJournal(journal, fail))
-    await bus.open()
-    publishing = asyncio.create_task(bus.publish(messages(1)))
-    await reached.wait()
-    publishing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await publishing
-    go_on.set()
+async def test_a_write_that_fails_after_its_publisher_was_cancelled_is_told(cancelled, caplog):
+    bus = await cancelled(Held(OSError("no space left")))
     await bus.close()
     [told] = [record for record in caplog.records if record.name == "micro.bus"]
     assert "no space left" in str(told.exc_info[1])
 
 
 async def test_closing_waits_for_what_is_being_written(clock, journal):
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(point):
-        if point == "before_append":
-            reached.set()
-            await go_on.wait()
-
-    bus = MemoryBus(clock=clock, journal=FaultyJournal(journal, hold))
+    held = Held()
+    bus = MemoryBus(clock=clock, journal=FaultyJournal(journal, held))
     await bus.open()
     writing = asyncio.create_task(bus.publish(messages(1)))
-    await reached.wait()
+    await held.reached.wait()
     closing = asyncio.create_task(bus.close())
     await clock.advance(0)
     assert not closing.done()
-    go_on.set()
+    held.go_on.set()
     await closing
     assert len(await writing) == 1
 

@@ -177,6 +177,19 @@ async def test_after_its_attempts_it_is_a_dead_letter_copied_once_and_its_key_st
     assert await desk.applied() == [2]
 
 
+async def test_a_dead_letter_with_a_key_that_no_database_takes_holds_up_no_other(desk, store):
+    desk.bad = {0, 1}
+    event = desk.origin.event("order.events", "OrderPlaced", {"n": 0}, key="x")
+    foreign = Message("order.events", "x\0y", encode(event).value)
+    await desk.intake.take([desk.delivery(foreign)])
+    await desk.take("b", n=1)
+    desk.bad = {0}
+    await desk.kill()
+    assert await desk.counts() == (0, 1)
+    assert await desk.applied() == [1]
+    assert [row[0] for row in await store.query("select key from micro_outbox")] == ["x\ufffdy"]
+
+
 async def test_the_wait_grows_with_each_attempt(desk, clock, store):
     desk.bad, bounds = {0}, []
     await desk.take("a")

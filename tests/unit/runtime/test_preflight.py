@@ -123,10 +123,12 @@ async def test_of_good_servers_each_is_a_line(migrated):
     ]
 
 
-async def test_the_brokers_are_asked_for_every_topic_that_the_services_need(migrated):
+async def test_the_brokers_are_asked_for_every_topic_that_the_services_need_and_what_for(migrated):
     await migrated.run()
-    assert migrated.bus.asked[-1] == ({"system.events", "order.events", "order.events.dlq"},)
-    assert topics_of({}) == {"system.events"}
+    assert migrated.bus.asked[-1] == (
+        {"system.events": {"write"}, "order.events": {"read", "write"}, "order.events.dlq": {"write"}},
+    )
+    assert topics_of({}) == {"system.events": {"write"}}
 
 
 async def test_pending_migrations_are_a_failure_that_names_the_command(world):

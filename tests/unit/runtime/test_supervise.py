@@ -81,6 +81,21 @@ async def test_after_a_long_good_run_the_wait_is_short_again(clock: FakeClock) -
     assert runs[8] - runs[7] <= 100.5
 
 
+async def test_one_that_is_cancelled_by_what_it_waits_for_starts_again(clock: FakeClock) -> None:
+    runs = []
+
+    async def work() -> None:
+        runs.append(clock.monotonic())
+        if len(runs) == 1:
+            raise asyncio.CancelledError
+
+    worker = Supervised("the worker", work, clock=clock)
+    task = asyncio.create_task(worker.run())
+    await clock.advance(60)
+    await task
+    assert (len(runs), worker.restarts) == (2, 1)
+
+
 async def test_a_worker_that_returns_has_finished(clock: FakeClock) -> None:
     async def work() -> None:
         return None

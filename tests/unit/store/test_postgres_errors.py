@@ -24,3 +24,12 @@ from micro.store.postgres_errors import DRIVER_ERRORS, translate
 def test_what_a_broken_or_full_server_causes_is_nobody_elses_fault(error):
     assert isinstance(error, DRIVER_ERRORS)
     assert isinstance(translate(error, "db"), StoreUnavailable)
+
+
+def test_an_absent_server_is_told_in_the_systems_words_not_in_the_drivers():
+    refused = ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")
+    assert str(translate(refused, "h:1/task")) == "h:1/task: no server answers: Connection refused"
+    several = OSError("Multiple exceptions: [Errno 111], [Errno 111]")
+    assert str(translate(several, "h:1/task")).endswith(
+        "no server answers: Multiple exceptions: [Errno 111], [Errno 111]"
+    )

@@ -164,26 +164,26 @@ class TestQueue:
         await is_clean(store)
 
 
+async def cut_off(work, gate):
+    """Cancel `work` when it has come to the gate, and open that only then."""
+    task = asyncio.create_task(work)
+    await gate.reached()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.open()
+
+
 class TestCancellation:
     async def test_a_statement_that_has_not_begun_is_never_run(self, store, gate):
         store._file.write_later(gate.wait)
-        task = asyncio.create_task(insert(store, "a"))
-        await gate.reached()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        gate.open()
+        await cut_off(insert(store, "a"), gate)
         await is_clean(store)
         assert await ids(store) == []
 
     async def test_a_running_statement_is_rolled_back(self, store, gate):
         await store._file.write(lambda connection: connection.create_function("pause", 0, gate.wait))
-        task = asyncio.create_task(self.run(store, "insert into item (id) select 'a' || pause()"))
-        await gate.reached()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        gate.open()
+        await cut_off(self.run(store, "insert into item (id) select 'a' || pause()"), gate)
         await is_clean(store)
         assert await ids(store) == []
 
@@ -201,12 +201,7 @@ class TestCancellation:
                 await tx.execute("insert into item (id) values ('a')")
                 store._file.write_later(gate.wait)
 
-        task = asyncio.create_task(write())
-        await gate.reached()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        gate.open()
+        await cut_off(write(), gate)
         await is_clean(store)
         assert await ids(store) == []
 
@@ -218,12 +213,7 @@ class TestCancellation:
                 await tx.execute("insert into item (id) values ('a')")
                 tx.at_commit("insert into item (id) select 'b' || pause()")
 
-        task = asyncio.create_task(write())
-        await gate.reached()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        gate.open()
+        await cut_off(write(), gate)
         await is_clean(store)
         assert await ids(store) == ["a", "b0"]
 
