@@ -4,11 +4,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIN := uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --quiet
 
 # What is installed for development has all that the others need.
 INSTALLED := $(wildcard .venv/dev)
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR: # such as a .venv that lacks pip, where Debian's python3-venv is missing
 .PHONY: help up prod test check format bench chaos docs fuzz lock clean
 
 help: ## Show this list
@@ -49,14 +52,10 @@ fuzz: .venv/dev ## Look for bytes that are read in two ways; ARGS='heads -max_to
 	$(BIN)/python tests/fuzz $(ARGS)
 
 lock: ## Pin the newest versions, by hash and without addresses (needs uv)
-	uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/run.lock
-	uv pip compile pyproject.toml --extra prod --extra infra --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/prod.lock
-	uv pip compile pyproject.toml --extra prod --extra infra --group dev --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/dev.lock
-	uv pip compile --group fuzz --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --quiet -o requirements/fuzz.lock
+	$(PIN) pyproject.toml -o requirements/run.lock
+	$(PIN) pyproject.toml --extra prod --extra infra -o requirements/prod.lock
+	$(PIN) pyproject.toml --extra prod --extra infra --group dev -o requirements/dev.lock
+	$(PIN) --group fuzz -o requirements/fuzz.lock
 
 clean: ## Remove what the targets above made, except .micro
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* htmlcov build dist

@@ -25,6 +25,8 @@ _PALETTE = ("cyan", "magenta", "yellow", "green", "blue")
 _UNSAFE = re.compile("(\x1b\\[[0-9;]*m)|[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """A colour (kept or dropped), or a character that could forge a line or move the cursor (always escaped)."""
 _C1 = re.compile("[\x7f-\x9f]")
+_WHOLE = 36
+"""A cell up to this long, such as an id or a URL to copy, is never folded: rather the terminal breaks the line."""
 
 
 class OutputClosed(Exception):
@@ -59,7 +61,7 @@ class Console:
         _print(_C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text), self.out)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print rows under `columns`: fitted to a terminal, in full in a pipe."""
+        """Print rows under `columns`: with long cells folded to fit a terminal, in full in a pipe."""
         cells = [[_clean(cell, color=self.color) for cell in row] for row in rows]
         heads = [name.upper() for name in columns]
         if self.interactive:
@@ -97,6 +99,7 @@ class Console:
 
     def _draw(self, heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         # Loaded when the first table is drawn: 25 ms that most commands do without.
+        from rich.cells import cell_len  # noqa: PLC0415 - as said above
         from rich.console import Console as Terminal  # noqa: PLC0415 - as said above
         from rich.table import Table  # noqa: PLC0415 - as said above
         from rich.text import Text  # noqa: PLC0415 - as said above
@@ -104,12 +107,15 @@ class Console:
         table = Table(*heads, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for column in table.columns:
             column.overflow = "fold"
-        for row in cells:
-            table.add_row(*(Text.from_ansi(cell) for cell in row))
+        drawn = [[Text.from_ansi(cell) for cell in row] for row in cells]
+        for row in drawn:
+            table.add_row(*row)
         # Drawn into memory, because rich would end the whole process where the reader has left.
         drawing = io.StringIO()
         colors: Any = "standard" if self.color else None
-        width = get_terminal_size().columns
+        widths = [max(map(cell_len, map(str, column))) for column in zip(heads, *drawn, strict=True)]
+        needed = sum(min(_WHOLE, width) + 2 for width in widths)
+        width = max(needed, get_terminal_size().columns)
         Terminal(file=drawing, force_terminal=True, color_system=colors, width=width).print(table)
         for line in drawing.getvalue().splitlines():
             _print(line.rstrip(), self.out)

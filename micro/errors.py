@@ -57,11 +57,12 @@ class ConfigurationError(UsageError):
 
 
 class MissingExtra(UsageError):
-    """The driver of a back end is not installed; names the extra that brings it."""
+    """What a back end or a local server needs is not installed; names the extra that brings it, or several."""
 
     def __init__(self, needs: str, extra: str) -> None:
         self.extra = extra
-        super().__init__(f"{needs} needs the extra '{extra}'; run: pip install 'microup[{extra}]'")
+        extras = "extras" if "," in extra else "extra"
+        super().__init__(f"{needs} needs the {extras} '{extra}'; run: pip install 'microup[{extra}]'")
 
 
 class PortInUse(UsageError):

@@ -27,6 +27,8 @@ GATEWAY = "gateway"
 
 PORTS: tuple[Port, ...] = ("store", "bus", "cache")
 
+_FOUND = "micro infra"
+"""The origin of a URL that was found and not written."""
 _TEMPLATE = re.compile(r"(?<!\$)\{[^{}]*\}")
 _SQLITE = re.compile(r"sqlite:(?!:)[^?#]+\Z")
 
@@ -65,10 +67,15 @@ class Profile:
         """The ports that `micro infra` has a server for, and whose URL is still to be found."""
         return tuple(port for port in PORTS if getattr(self, port) == LOCAL)
 
+    @property
+    def found(self) -> tuple[Port, ...]:
+        """The ports whose URL is that of a server of `micro infra`."""
+        return tuple(port for port in PORTS if self.origins.get(port) == _FOUND)
+
     def located(self, urls: Mapping[str, str]) -> Profile:
         """The same with these URLs for the local ports."""
         found: dict[str, Any] = {port: urls[port] for port in self.local if port in urls}
-        return replace(self, **found, origins={**self.origins, **dict.fromkeys(found, "micro infra")})
+        return replace(self, **found, origins={**self.origins, **dict.fromkeys(found, _FOUND)})
 
     def place(self, *keys: str) -> Place:
         """Where the value of a key was written."""

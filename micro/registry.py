@@ -61,6 +61,9 @@ _BUILT_IN: dict[Port, dict[str, _Built]] = {
     },
 }
 
+_DRIVERS = {"postgres": "asyncpg", "kafka": "aiokafka", "redis": "redis"}
+"""What each extra installs."""
+
 
 def schemes(port: Port) -> frozenset[str]:
     """Every scheme that a profile may name for `port`."""
@@ -120,6 +123,16 @@ def built_in_module(port: Port, url: str) -> str | None:
     """Where micro's own back end for `url` (or for a local server) is; nothing where there is none. Imports nothing."""
     built = _BUILT_IN[port].get(_LOCAL_SCHEMES[port] if url == LOCAL else scheme_of(url))
     return None if built is None else built.target.partition(":")[0]
+
+
+def missing_extra(port: Port, url: str) -> str | None:
+    """The extra that brings the driver for `url` (or for a local server), where that isn't installed. Imports nothing."""
+    from importlib.util import find_spec  # noqa: PLC0415 # loaded when first used
+
+    built = _BUILT_IN[port].get(_LOCAL_SCHEMES[port] if url == LOCAL else scheme_of(url))
+    if built is None or not built.extra or find_spec(_DRIVERS[built.extra]) is not None:
+        return None
+    return built.extra
 
 
 def require_scheme(port: Port, url: str) -> None:

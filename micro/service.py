@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from micro.bus.message import CloudEvent, Event
     from micro.bus.outbox import Outbox
-    from micro.cache.ports import Cache
+    from micro.cache.namespace import Namespace
     from micro.clock import Clock
     from micro.store.ports import Row, Store, Value
     from micro.store.ports import Transaction as StoreTransaction
@@ -210,7 +210,7 @@ class Resources:
 
     name: str
     clock: Clock
-    cache: Cache
+    cache: Namespace
     env: Mapping[str, str]
     """`.env`, the process's environment, and the service's own `env` table, the last winning."""
     verifier: Verifier

@@ -36,6 +36,14 @@ class Cache(Backend, Protocol):
         """Keep `value` for at most `ttl` seconds."""
         ...
 
+    async def add(self, key: str, value: bytes, *, ttl: float) -> bool:
+        """As `set`, unless the key has a value, in one atomic step. Whether it had none.
+
+        Of several that add the same key one is told so. Who can't know, as the server is out of reach, goes on as if there
+        were none.
+        """
+        ...
+
     async def delete(self, key: str) -> None:
         """Forget a key; no error when there is none."""
         ...
@@ -61,7 +69,12 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Window(Protocol):
-    """Counts requests in a sliding window. Exact under concurrency: no more than `limit` in any `period`."""
+    """Counts requests in a sliding window. Exact under concurrency: no more than `limit` in any `period`.
+
+    A backend on a server counts in this process while that is out of reach, each quota by its share: the limit divided by
+    how many processes count, which its attribute `gateways` is set to tell (`Callable[[], int]`), and never less than one.
+    Then its `degraded` is true, and its `share` the part of a limit that it allows (1.0 at all other times).
+    """
 
     def hit(self, key: str, limit: int, period: float) -> Hit | Awaitable[Hit]:
         """Count one request against `limit` per `period` seconds, in one atomic step. A refused one isn't counted.

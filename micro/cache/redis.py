@@ -1,7 +1,7 @@
 """The cache for production: values and rate limits on a server that speaks the Redis protocol.
 
-Nothing authoritative lives there. While it is out of reach a value is one that isn't there, and requests are counted by
-this process alone; both are told by `degraded` and in the log, and end by themselves.
+Nothing authoritative lives there. While it is out of reach a value is one that isn't there, and of each limit this process
+counts its share by itself; both are told by `degraded` and in the log, and end by themselves.
 """
 
 from __future__ import annotations
@@ -75,24 +75,32 @@ A key is a sorted set of the moments (in microseconds) of the requests that coun
 class RedisCache:
     """`micro.cache.ports.Cache` and `micro.cache.ports.Window` on Redis 6.2 or Valkey.
 
-    `url` is ``redis://[user][:password]@host:port/database``, ``rediss://`` for TLS; ``?prefix=shop:`` keeps several
-    stacks apart in one database.
+    `url` is ``redis://[user][:password]@host:port/database``, ``rediss://`` for TLS. Every key begins with ``micro:``, or
+    what ``?prefix=shop:`` says, and the stack: different ones don't meet.
     """
 
     features: ClassVar[CacheFeatures] = CacheFeatures(
         shared_by_processes=True, bounded=False, survives_restart=True
     )
 
-    def __init__(self, url: str, *, clock: Clock) -> None:
-        self._url, self._prefix = _parse(url)
+    def __init__(self, url: str, *, clock: Clock, stack: str = "micro") -> None:
+        self._url, prefix = _parse(url)
+        self._prefix = f"{prefix}{stack}:"
         self._clock = clock
         self._client: Any = None
         self._count: Any = None
         self._alone = SlidingWindow(clock=clock)
         """Counts while the server is out of reach."""
+        self.gateways: Callable[[], int] = lambda: 1
+        """How many processes count requests; see `Window`."""
         self._again_at = 0.0
         self.degraded = False
         """Whether the server was out of reach when it was last needed."""
+
+    @property
+    def share(self) -> float:
+        """The part of each limit that this process allows by itself: all, but while the server is out of reach."""
+        return 1 / self._sharers if self.degraded else 1.0
 
     async def check(self) -> Checkup:
         """What the server is, and whether it counts requests for us. Needs no `open`.
@@ -155,6 +163,17 @@ class RedisCache:
         else:
             await self.delete(key)
 
+    async def add(self, key: str, value: bytes, *, ttl: float) -> bool:
+        """See `micro.cache.ports.Cache.add`."""
+        milliseconds = int(ttl * 1000)
+        if milliseconds <= 0:
+            return await self.get(key) is None
+
+        async def add(client: Any) -> bool:
+            return bool(await client.set(self._value(key), value, px=milliseconds, nx=True))
+
+        return await self._try(add) is not False
+
     async def delete(self, key: str) -> None:
         """See `micro.cache.ports.Cache.delete`."""
         await self._try(lambda client: client.delete(self._value(key)))
@@ -165,24 +184,31 @@ class RedisCache:
         return hit
 
     async def hit_all(self, quotas: Sequence[Quota]) -> list[Hit]:
-        """See `micro.cache.ports.Window.hit_all`. While the server is out of reach, this process counts for itself."""
+        """See `micro.cache.ports.Window.hit_all`. While the server is out of reach, this process counts its share."""
         keys = [f"{self._prefix}window:{quota.key}" for quota in quotas]
         arguments = [each for _, limit, period in quotas for each in (limit, int(period * 1_000_000))]
         answer = await self._try(lambda client: self._count(keys=keys, args=arguments, client=client))
         if answer is None:
-            return self._alone.hit_all(quotas)
+            return self._alone.hit_all([_shared(quota, self._sharers) for quota in quotas])
         triples = zip(answer[::3], answer[1::3], answer[2::3], strict=True)
         return [Hit(bool(allowed), remaining, reset / 1_000_000) for allowed, remaining, reset in triples]
 
+    @property
+    def _sharers(self) -> int:
+        return max(1, self.gateways())
+
     def _connected(self) -> Any:
-        return driver.Redis.from_url(
+        # Blocking: who finds all connections in use waits for one. The other kind of pool raises then, at any burst.
+        pool = driver.BlockingConnectionPool.from_url(
             self._url,
+            timeout=TIMEOUT,
             socket_timeout=TIMEOUT,
             socket_connect_timeout=TIMEOUT,
             max_connections=_CONNECTIONS,
             retry=Retry(NoBackoff(), 1),  # once: a connection may have been closed while it was idle
             protocol=2,
         )
+        return driver.Redis.from_pool(pool)
 
     def _value(self, key: str) -> str:
         return f"{self._prefix}value:{key}"
@@ -205,13 +231,21 @@ class RedisCache:
         self._again_at = self._clock.monotonic() + COOL_DOWN
         if not self.degraded:
             self.degraded = True
-            logger.warning("the cache is out of reach; limits are counted by this process alone: %s", error)
+            logger.warning(
+                "the cache is out of reach; each gateway counts its share of the limits: %s", error
+            )
+
+
+def _shared(quota: Quota, sharers: int) -> Quota:
+    """What one process allows of a quota: all of them together no more than the limit, unless that is less than one each."""
+    return quota._replace(limit=min(quota.limit, max(1, quota.limit // sharers)))
 
 
 def _refusal(error: Exception) -> ConfigurationError | None:
     if not isinstance(error, AuthenticationError):
         return None
-    return ConfigurationError(f"the server refuses the user or the password: {error}", key="cache")
+    said = f"the server refuses the user or the password; check the URL of the profile's cache: {error}"
+    return ConfigurationError(said, key="cache")
 
 
 def _place(url: str) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from micro.commands.ask import show_items
 from micro.commands.render import span, state
 from micro.commands.verb import DataVerb, Verb, add, argument, arguments, group, options, verb
+from micro.errors import StackNotRunning, StackRunning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from micro.console import Console
     from micro.infra.local import Local
+    from micro.runtime.client import RunningStack
 
 app = group(
     "Run PostgreSQL, Redis and Kafka on this machine.\n\nFrom Python packages alone: no Docker, no Java, no root."
@@ -31,7 +34,9 @@ class Up(DataVerb):
 
     servers: tuple[str, ...] = arguments("SERVER", help="postgres, redis, kafka.")
     use: tuple[str, ...] = options(
-        "--use", metavar="SERVER=WHERE", help="Use this one: a URL, or a program or folder of this machine."
+        "--use",
+        metavar="SERVER=WHERE",
+        help="Use this one: a URL, a program or folder of this machine, or micro for ours again.",
     )
 
     def run(self, console: Console) -> int | None:
@@ -47,7 +52,7 @@ class Up(DataVerb):
 class Down(Verb):
     """Stop servers; what they hold is kept.
 
-    All of them unless named.
+    All of them unless named. None that the stack in this folder works with: stop that first.
 
     Example: micro infra down
     """
@@ -55,9 +60,22 @@ class Down(Verb):
     servers: tuple[str, ...] = arguments("SERVER", help="postgres, redis, kafka.")
 
     def run(self, console: Console) -> int | None:
-        stopped = asyncio.run(_local(self).down(self.servers))
+        local = _local(self)
+        with contextlib.suppress(StackNotRunning):
+            self._refuse_in_use(local, self.session().running())
+        stopped = asyncio.run(local.down(self.servers))
         console.note(f"stopped {', '.join(stopped)}" if stopped else "nothing to stop: no server runs here")
         return None
+
+    def _refuse_in_use(self, local: Local, stack: RunningStack) -> None:
+        from micro.infra.local import server_for  # noqa: PLC0415 # loaded when first used
+
+        used = [server_for(port) for port in stack.infra if local.is_own(port)]
+        refused = [name for name in used if not self.servers or name in self.servers]
+        if refused:
+            raise StackRunning(
+                f"the stack that runs here (process {stack.pid}) works with {', '.join(refused)}; stop it first: micro down"
+            )
 
 
 @verb

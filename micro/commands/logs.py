@@ -41,6 +41,8 @@ class Logs(DataVerb):
 
         session = self.session()
         query = self._query(session)
+        if not any(path.exists() for path in query.paths()):
+            console.note("nothing was logged here so far")
         show = console.json if self.json else _printer(console)
         if self.follow:
             asyncio.run(_each(follow_logs(query, session.clock), show))
@@ -58,15 +60,23 @@ class Logs(DataVerb):
         folder = session.state / "logs"
         if self.level.lower() not in LEVELS:
             raise UsageError(f"--level: there is no level '{self.level}'{did_you_mean(self.level, LEVELS)}")
-        known = sorted({path.name.partition(".")[0] for path in folder.glob("*.log")} - {"access"})
-        if self.service is not None and self.service not in known:
-            raise UsageError(f"'{self.service}' has logged nothing here{did_you_mean(self.service, known)}")
+        self._check_service(session, {path.name.partition(".")[0] for path in folder.glob("*.log")})
         since = parse_moment(self.since, session.clock) if self.since else None
         return LogQuery(
             folder=folder,
             services=(self.service,) if self.service else (),
             since=None if since is None else datetime.fromtimestamp(since, UTC),
             level=self.level.lower(),
+        )
+
+    def _check_service(self, session: Session, files: set[str]) -> None:
+        """Whoever follows a service of the stack may be there before its first line."""
+        if self.service is None or self.service in (known := files - {"access"}):
+            return
+        if self.follow and self.service in session.config.stack.names:
+            return
+        raise UsageError(
+            f"'{self.service}' has logged nothing here{did_you_mean(self.service, sorted(known))}"
         )
 
 

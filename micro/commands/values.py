@@ -26,12 +26,12 @@ def whole_number(text: str) -> int:
 
 
 def assignment(text: str) -> tuple[str, int]:
-    """`NAME=NUMBER`. Raises `UsageError`, as it was given many times."""
+    """`SERVICE=N`. Raises `UsageError`, as it was given many times."""
     name, equals, number = text.partition("=")
     try:
         return name, whole_number(number)
     except ValueError as error:
-        reason = f"'{number}' {error}" if equals else "write SERVICE=N, like task=3"
+        reason = f"'{number}' is not a number of instances" if equals else "write SERVICE=N, like task=3"
         raise UsageError(f"{text}: {reason}") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,11 @@ FILE = "micro.toml"
 PROJECT = "pyproject.toml"
 
 _LARGEST = 1 << 20
+_CLEARER = {
+    "Illegal character '\\n'": "the string is not closed",
+    "Cannot overwrite a value": "the key is there twice",
+}
+"""In place of the parser's words, where those say what it met and not what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ def find_source(directory: Path) -> Source | None:
     for folder in (directory, *directory.parents):
         own, project = folder / FILE, folder / PROJECT
         table = _tool_table(project) if project.is_file() else None
-        if own.exists():
+        if os.path.lexists(own):  # a link that leads nowhere is no leave to run the built-in stack
             ignored = f"{PROJECT}: [tool.micro] is ignored, because {FILE} is beside it"
             return Source(FILE, read_toml(own), own, () if table is None else (ignored,))
         if table is not None:
@@ -60,7 +67,7 @@ def read_dotenv(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     line that isn't an assignment.
     """
     file = folder / ".env"
-    if not file.is_file():
+    if not os.path.lexists(file) or file.is_dir():  # which is a common place for Python's packages
         return {}
     import io  # noqa: PLC0415 # loaded when first used, as what follows
 
@@ -69,7 +76,7 @@ def read_dotenv(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
     found: dict[str, str] = {}
     for line in parse_stream(io.StringIO(_decode(_read(file), file))):
-        if line.error:
+        if line.error or "\0" in line.original.string:
             raise ConfigurationError(f"line {line.original.line} is not NAME=value", file=file.name)
         if line.key is not None and line.value is not None:
             scope = {**environ, **found}
@@ -87,6 +94,8 @@ def _tool_table(project: Path) -> Any:
 
 def _read(file: Path) -> bytes:
     try:
+        if file.is_fifo():  # opening it would wait for a writer
+            raise ConfigurationError("is a pipe, not a file", file=file.name)
         with file.open("rb") as stream:
             data = stream.read(_LARGEST + 1)
     except OSError as error:
@@ -103,11 +112,20 @@ def _parse(data: bytes, file: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         end = f"(at line {text.count(chr(10)) + 1}, column {len(text.rpartition(chr(10))[2]) + 1})"
         message = str(error).replace("(at end of document)", end)
+        message = re.sub(r"\((?:'[^']*',? ?)+\)", _as_written, message)
+        for words, clearer in _CLEARER.items():
+            message = message.replace(words, clearer)
         raise ConfigurationError(f"is not valid TOML: {message}", file=file.name) from None
     except (RecursionError, ValueError) as error:
         # Arrays within arrays without end, and numbers longer than Python converts.
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ConfigurationError(f"is not valid TOML: {reason}", file=file.name) from None
+
+
+def _as_written(keys: re.Match[str]) -> str:
+    """A path of keys that Python shows as a tuple, as TOML writes a table's."""
+    names = re.findall(r"'([^']*)'", keys[0])
+    return f"[{'.'.join(names)}]"
 
 
 def _decode(data: bytes, file: Path) -> str:

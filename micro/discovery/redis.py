@@ -5,10 +5,11 @@ Nothing authoritative lives there: who follows the list keeps what it knew while
 
 from __future__ import annotations
 
-import json
+import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import msgspec
 import redis.asyncio as driver
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from micro.clock import Clock
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 0.5
 """Seconds for one answer."""
@@ -64,6 +67,8 @@ class RedisDiscovery:
         self._here, self._left = f"{keys}here", f"{keys}left"
         self._lease = int(lease * 1000)
         self._client: Any = None
+        self._foreign: set[bytes] = set()
+        """The entries of others that were there at the last look."""
 
     async def open(self) -> None:
         """Make the pool of connections; they are opened when needed."""
@@ -92,14 +97,21 @@ class RedisDiscovery:
     async def places(self) -> Places:
         """See `Discovery.places`."""
         here, left = await self._try(lambda client: client.eval(_LIST, 2, self._here, self._left))
-        latest = {
-            (place.origin, *place[:2]): place for place in map(_read, here)
-        }  # the last renewed come last
-        return Places([*latest.values()], [_read(entry) for entry in left])
+        known = {entry: place for entry in (*here, *left) if (place := _read(entry)) is not None}
+        self._pass_over({*here, *left}.difference(known))
+        # The last renewed come last.
+        latest = {(place.origin, *place[:2]): place for place in map(known.get, here) if place is not None}
+        return Places([*latest.values()], [known[entry] for entry in left if entry in known])
 
     async def _move(self, place: Place, to: str, off: str) -> None:
-        entry = json.dumps(place)
+        entry = msgspec.json.encode(place)
         await self._try(lambda client: client.eval(_MOVE, 2, to, off, entry, self._lease))
+
+    def _pass_over(self, foreign: set[bytes]) -> None:
+        """Say once of each entry that it is none of ours."""
+        for entry in foreign - self._foreign:
+            logger.warning("an entry under %s is no instance, and is left out: %.200r", self._here, entry)
+        self._foreign = foreign
 
     async def _try(self, command: Callable[[Any], Awaitable[Any]]) -> Any:
         if self._client is None:
@@ -110,6 +122,12 @@ class RedisDiscovery:
             raise DiscoveryUnavailable(f"the discovery is out of reach: {error}") from error
 
 
-def _read(entry: bytes) -> Place:
-    service, instance, url, origin = json.loads(entry)
-    return Place(service, instance, url, origin)
+def _read(entry: bytes) -> Place | None:
+    """The instance, or nothing where whoever made this entry meant something else."""
+    try:
+        place = msgspec.json.decode(entry, type=Place)
+        parts = urlsplit(place.url)
+        reached = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return place if reached else None

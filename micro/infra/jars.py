@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 6
 STEPS = 10
-"""How often the progress is told, at most."""
+"""How often the progress is told, at most, after the beginning."""
 TIMEOUT = 20
 """Seconds without a byte after which a download has failed."""
 
@@ -80,14 +80,19 @@ def fetch(
 def _fill(cache: Path, missing: Sequence[Jar], tell: Callable[[str], None], stop: Event) -> None:
     total, done = sum(jar.size for jar in missing), 0
     cache.mkdir(parents=True, exist_ok=True)
+    tell(_progress(done, total))
     with TemporaryDirectory(prefix="partial-", dir=cache) as fresh, ThreadPoolExecutor(AT_ONCE) as pool:
         try:
             for jar in pool.map(lambda jar: _download(jar, cache, Path(fresh), stop), missing):
                 before, done = done, done + jar.size
                 if done * STEPS // total > before * STEPS // total:
-                    tell(f"downloading Kafka: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+                    tell(_progress(done, total))
         finally:
             stop.set()  # after a failure, what is under way is in vain
+
+
+def _progress(done: int, total: int) -> str:
+    return f"downloading Kafka: {done / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
 def _download(jar: Jar, cache: Path, fresh: Path, stop: Event) -> Jar:

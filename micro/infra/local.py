@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from micro import registry
 from micro.errors import NotFound, UsageError
 from micro.infra.kafka import Kafka
+from micro.infra.packages import OURS
 from micro.infra.postgres import Postgres
 from micro.infra.server import Server, write_private
 from micro.infra.valkey import Valkey
@@ -26,7 +29,7 @@ FOLDER = "infra"
 """Below the state folder."""
 KINDS: tuple[type[Server], ...] = (Postgres, Valkey, Kafka)
 NAMES = tuple(kind.name for kind in KINDS)
-_PORTS = {"postgres": "store", "kafka": "bus", "redis": "cache"}
+_PORTS: dict[str, registry.Port] = {"postgres": "store", "kafka": "bus", "redis": "cache"}
 """The key of a profile that each server is for."""
 
 
@@ -34,14 +37,15 @@ class Local:
     """The servers below one state folder, and the URLs of those that somebody else runs (`use`)."""
 
     def __init__(self, state: Path, *, clock: Clock, use: Mapping[str, str] | None = None) -> None:
-        """`use` says for a server where it is: a URL, or a program or folder of this machine; kept for later commands."""
+        """`use` says for a server where it is: a URL, a program or folder of this machine, or `micro` for ours.
+
+        Kept for later commands by an `up` that has started all it was asked for.
+        """
         self.folder = state / FOLDER
         self._clock = clock
-        self._use = self._remembered()
-        for name, where in (use or {}).items():
-            _known(name)
-            self._use[name] = where
-        self._fresh = bool(use)
+        self._said = dict(use or {})
+        self._kept = self._remembered()
+        self._use = {name: where for name, where in {**self._kept, **self._said}.items() if where != OURS}
 
     def server(self, name: str) -> Server:
         """The server of that name. Raises `NotFound`."""
@@ -50,16 +54,18 @@ class Local:
         return kind(self.folder, clock=self._clock, installed=Path(where) if where else None)
 
     async def up(self, names: Collection[str], tell: Callable[[str], None]) -> list[str]:
-        """Start those of `names` (none: all) that don't run; the names of those that were started.
+        """Start those of `names` (none: all), and those in `use`, that don't run; the names of those that were started.
 
         Where one fails, those that this call has started are stopped again. Raises `MicroError`.
         """
-        wanted = _wanted(names)
+        wanted = _wanted({*names, *self._said} if names else ())
+        self._refuse_to_move()
+        self.find(wanted)
         self._note(set(self._borrowed).difference(wanted))  # they have come to stay
-        if self._fresh:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        started = await self._start(wanted, tell)
+        if self._use != self._kept:
             write_private(self._used, msgspec.json.encode(self._use))
-        return await self._start(wanted, tell)
+        return started
 
     async def borrow(self, names: Collection[str], tell: Callable[[str], None]) -> list[str]:
         """Start those of `names` that don't run, until `give_back`; the names of those that were started.
@@ -68,6 +74,7 @@ class Local:
         `up` does.
         """
         wanted = _wanted(names)
+        self.find(wanted)
         idle = {name for name in wanted if not self._elsewhere(name) and self.server(name).pid is None}
         self._note({*self._borrowed, *idle})
         return await self._start(wanted, tell)
@@ -76,6 +83,17 @@ class Local:
         """Stop what was borrowed and runs; the names. Idempotent."""
         borrowed = self._borrowed
         return await self.down(borrowed) if borrowed else []
+
+    def find(self, names: Collection[str]) -> None:
+        """See that the programs of those that don't run are there, and make nothing. Raises as `Server.find` does."""
+        for name in _wanted(names):
+            if not self._elsewhere(name) and self.server(name).pid is None:
+                self.server(name).find()
+
+    def _refuse_to_move(self) -> None:
+        for name in self._said:
+            if self._use.get(name) != self._kept.get(name) and self.server(name).pid is not None:
+                raise UsageError(f"{name} runs already; stop that one first: micro infra down {name}")
 
     async def _start(self, wanted: Collection[str], tell: Callable[[str], None]) -> list[str]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,10 +110,10 @@ class Local:
 
     async def down(self, names: Collection[str] = ()) -> list[str]:
         """Stop those of `names` (none: all) that run; their names."""
-        own = [name for name in _wanted(names) if not self._elsewhere(name)]
-        stopped = await asyncio.gather(*(self.server(name).stop() for name in own))
-        self._note(set(self._borrowed).difference(own))
-        return [name for name, ran in zip(own, stopped, strict=True) if ran]
+        wanted = _wanted(names)
+        stopped = await asyncio.gather(*(self.server(name).stop() for name in wanted))
+        self._note(set(self._borrowed).difference(wanted))
+        return [name for name, ran in zip(wanted, stopped, strict=True) if ran]
 
     def status(self) -> list[dict[str, Any]]:
         """A row for each server: `{server, state, version, url, pid, uptime}`, secrets hidden."""
@@ -103,7 +121,7 @@ class Local:
 
     def urls(self) -> dict[str, str]:
         """`store`, `bus` and `cache` of a profile, as far as a server is there for them."""
-        found = {}
+        found: dict[str, str] = {}
         for name, port in _PORTS.items():
             url = self._url(name)
             if url is not None:
@@ -137,7 +155,7 @@ class Local:
             uptime = self._clock.now().timestamp() - record.started_at
             row |= {
                 "state": "running",
-                "version": server.version,
+                "version": record.version,
                 "pid": server.pid,
                 "uptime": max(0.0, uptime),
             }
@@ -180,12 +198,20 @@ class Local:
 
 
 def parse_use(text: str) -> tuple[str, str]:
-    """`postgres=postgresql://…` as a pair. Raises `UsageError`."""
+    """`postgres=postgresql://…` as a pair; a path is absolute, and a program found on PATH. Raises `MicroError`."""
     name, separator, where = text.partition("=")
     if not separator or not where:
         raise UsageError(
-            f"--use {text}: write SERVER=URL, or SERVER=PATH to a program or folder of this machine"
+            f"--use {text}: write SERVER=URL, SERVER=PATH to a program or folder of this machine, or SERVER={OURS}"
         )
+    _known(name)
+    if where == OURS:
+        return name, where
+    if "://" not in where:
+        return name, shutil.which(where) or str(Path(where).absolute())
+    port = _PORTS[name]
+    if not registry.is_known(port, where) or not registry.is_server(port, where):
+        raise UsageError(f"--use {name}: no server of '{registry.scheme_of(where)}:' can take its place")
     return name, where
 
 

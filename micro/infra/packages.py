@@ -7,6 +7,11 @@ from pathlib import Path
 
 from micro.errors import ConfigurationError, MissingExtra
 
+OURS = "micro"
+"""What `--use` says for our own server, in the place of another."""
+OR_ELSE = f", a URL, or {OURS} for ours: --use SERVER=WHERE"
+"""How sentences end about a server of this machine that can't be used."""
+
 
 def folder_of(package: str) -> Path:
     """Where a package is installed. Raises `MissingExtra`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, ClassVar
 
-from micro.infra.packages import folder_of, program
+from micro.infra.packages import OR_ELSE, folder_of, program
 from micro.infra.server import LOOPBACK, Server, ServerFailed, exchange, write_private
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class Postgres(Server):
     version: ClassVar[str] = "18"
     refuses_root: ClassVar[bool] = True
     stop_signal: ClassVar[int] = signal.SIGINT  # fast shutdown: clients are disconnected, data is written
+
+    def find(self) -> None:
+        """See `Server.find`."""
+        for name in ("initdb", "postgres"):
+            self._program(name)
 
     async def prepare(self, record: Record, tell: Callable[[str], None]) -> None:
         """See `Server.prepare`."""
@@ -99,5 +104,5 @@ class Postgres(Server):
 
     def _program(self, name: str) -> str:
         if self.installed is not None:
-            return program(self.installed, f"**/{name}", missing="in it; name a URL, or PostgreSQL's folder")
+            return program(self.installed, f"**/{name}", missing=f"in it; name PostgreSQL's folder{OR_ELSE}")
         return program(folder_of(_PACKAGE), f"pginstall{self.version}/bin/{name}")

@@ -64,6 +64,10 @@ class Server(ABC):
         self._lock = self.folder / "lock"
 
     @abstractmethod
+    def find(self) -> None:
+        """See that the programs are there, and make nothing. Raises `MissingExtra`, `ConfigurationError` for `installed`."""
+
+    @abstractmethod
     async def prepare(self, record: Record, tell: Callable[[str], None]) -> None:
         """Make everything that a start needs and isn't there yet."""
 
@@ -78,6 +82,11 @@ class Server(ABC):
     @abstractmethod
     async def answers(self, record: Record) -> bool:
         """Whether it takes clients now."""
+
+    @property
+    def origin(self) -> str:
+        """What is started: our version, or the place of what is installed."""
+        return self.version if self.installed is None else str(self.installed)
 
     @property
     def record(self) -> Record | None:
@@ -113,12 +122,12 @@ class Server(ABC):
         record = self._new_record(record)
         self._save(record)
         await self.prepare(record, tell)
-        tell(f"starting {self.name} {self.version}")
+        tell(f"starting {self.name} {self.origin}")
         await self.run(self.command(record), lock=True)
         if not await self._ready(record):
             tail = b" / ".join(self.log.read_bytes().splitlines()[-3:]).decode(errors="replace")
             raise ServerFailed(f"{self.name} did not start; {self.log} ends with: {tail}")
-        record.started_at = self._clock.now().timestamp()
+        record.started_at, record.version = self._clock.now().timestamp(), self.origin
         self._save(record)
         return True
 
@@ -183,7 +192,7 @@ class Server(ABC):
         if known is not None and (self.pid is not None or all(map(is_free, known.ports))):
             return known
         password = known.password if known is not None else secrets.token_urlsafe(24)
-        return Record(ports=free_ports(self.ports), password=password, version=self.version)
+        return Record(ports=free_ports(self.ports), password=password, version=self.origin)
 
     def _save(self, record: Record) -> None:
         write_private(self.folder / "server.json", msgspec.json.encode(record))

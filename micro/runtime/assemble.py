@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from micro import registry
 from micro.bus.events import Events
+from micro.cache.namespace import Namespace
 from micro.clock import SystemClock
 from micro.config.load import load_stack
 from micro.gateway.app import Gateway
@@ -117,7 +118,7 @@ def build_instance(shared: Shared, service: Service, store: Store | None) -> Ins
     resources = Resources(
         name=service.name,
         clock=clock,
-        cache=shared.cache,
+        cache=Namespace(shared.cache, service.name, clock=clock),
         env=shared.config.service_env(service.name),
         verifier=shared.verifier,
         caller=shared.caller,
@@ -149,9 +150,12 @@ def _share(
     elif instance is not None and registry.scheme_of(profile.bus) == "kafka":
         arguments["instance"] = instance  # it keeps lists of its members
     bus = create("bus", profile.bus, clock=clock, **arguments)
-    cache = create("cache", profile.cache, clock=clock)
     upstreams: dict[str, LocalUpstream | NetworkUpstream] = {}
     keys = StackKeys(stack.state / "keys", clock=clock, environ=config.environment)
+    apart = {}
+    if registry.backend_class("cache", profile.cache).features.shared_by_processes:
+        apart["stack"] = keys.identity(stack.name)
+    cache = create("cache", profile.cache, clock=clock, **apart)
     caller = LocalCaller(upstreams, sign=keys.service_token, clock=clock)
     return Shared(
         config=config,
@@ -224,11 +228,15 @@ def _remotes(
 
 
 def watch_cache(cache: Any, board: HealthBoard, metrics: Metrics) -> None:
-    """Tell, in health and metrics, while a cache on a server is out of reach: each gateway counts for itself then."""
+    """Tell, in health and metrics, while a cache on a server is out of reach: each gateway counts its share then."""
     if hasattr(cache, "degraded"):
         board.watch("cache", lambda: DEGRADED if cache.degraded else HEALTHY)
-        gauge = metrics.gauge("micro_cache_degraded", "1 while limits are counted by this gateway alone.")
+        gauge = metrics.gauge("micro_cache_degraded", "1 while each gateway counts its share of the limits.")
         gauge.labels().watch(lambda: float(cache.degraded))
+        gauge = metrics.gauge(
+            "micro_cache_share", "The part of each limit that this gateway allows by itself."
+        )
+        gauge.labels().watch(lambda: float(cache.share))
 
 
 def _gateway(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from micro import registry
 from micro.config.load import load_stack
-from micro.errors import ConfigurationError
+from micro.errors import ConfigurationError, MissingExtra
 from micro.infra.local import Local, server_for
 from micro.runtime.preflight import Preflight, refusal
 from micro.runtime.stop import completes
@@ -50,6 +51,22 @@ def on_local_servers(profile: Profile) -> dict[str, str]:
             f"profile {profile.name} uses no servers, so --infra has none to start; try: micro up --prod --infra"
         )
     return dict.fromkeys(profile.servers, "infra:")
+
+
+def require_extras(profile: Profile, state: Path, *, clock: Clock) -> None:
+    """See that all is installed which local servers and this profile's drivers need, before anything is made.
+
+    Raises `MissingExtra` for all that is missing, and `ConfigurationError` for a server of this machine that isn't there.
+    """
+    missing = []
+    if any(registry.missing_extra(port, getattr(profile, port)) for port in profile.servers):
+        missing.append("prod")
+    try:
+        Local(state, clock=clock).find([server_for(port) for port in profile.local])
+    except MissingExtra as error:
+        missing.append(error.extra)
+    if missing:
+        raise MissingExtra("--infra", ",".join(missing))
 
 
 class Backing:

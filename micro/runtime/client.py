@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from micro.errors import CallError, MicroError, StackNotRunning, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
 Each: TypeAlias = "Callable[[dict[str, Any]], object]"
@@ -46,6 +46,8 @@ class RunningStack:
     """`http://host:port`."""
     services: Mapping[str, str] = field(default_factory=dict)
     """Per service, the base URL of its own port."""
+    infra: Sequence[str] = ()
+    """The keys of its profile whose servers are those of `micro infra`."""
 
     def ask(
         self,

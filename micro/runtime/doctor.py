@@ -40,7 +40,7 @@ def examine(session: Session) -> Iterator[Finding]:
         try:
             yield check(session)
         except MicroError as error:
-            yield Finding(name, "fail", str(error), "mend it; micro profile show prints what is in effect")
+            yield Finding(name, "fail", str(error), "mend it, then look again: micro doctor")
             break
     else:
         yield from _check_servers(session)

@@ -26,17 +26,21 @@ def has_terminal() -> bool:
 
 
 class Hangup:
-    """Takes SIGHUP while it is open, in the loop of the process's main thread; a context manager."""
+    """Takes SIGHUP while it is open, in the loop of the process's main thread; a context manager.
+
+    `reload` is called for a signal from somebody. It may be set when there is something to reload: until then such a
+    signal is nobody's.
+    """
 
     def __init__(
         self,
         *,
-        reload: Callable[[], None],
+        reload: Callable[[], None] | None = None,
         stop: Callable[[], None],
         terminal: Callable[[], bool] = has_terminal,
     ) -> None:
-        """`reload` is called for a signal from somebody, `stop` for one that came with the terminal's end."""
-        self._reload = reload
+        """`stop` is called for a signal that came with the terminal's end."""
+        self.reload = reload
         self._stop = stop
         self._terminal = terminal
         self._had_terminal = terminal()
@@ -51,5 +55,5 @@ class Hangup:
     def _take(self) -> None:
         if self._had_terminal and not self._terminal():
             self._stop()
-        else:
-            self._reload()
+        elif self.reload is not None:
+            self.reload()

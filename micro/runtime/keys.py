@@ -40,8 +40,12 @@ class StackKeys:
         self._clock = clock
 
     @cached_property
+    def _key(self) -> SigningKey:
+        return self._secret() or load_or_create(self._path, clock=self._clock)
+
+    @cached_property
     def _issuer(self) -> StackIssuer:
-        return StackIssuer(self._secret() or load_or_create(self._path, clock=self._clock), clock=self._clock)
+        return StackIssuer(self._key, clock=self._clock)
 
     def _secret(self) -> SigningKey | None:
         text = self._environ.get(STACK_KEY)
@@ -56,6 +60,10 @@ class StackKeys:
     def load(self) -> None:
         """See that there is a key, before it is needed."""
         _ = self._issuer
+
+    def identity(self, stack: str) -> str:
+        """What tells a stack of this name from all others on one server: its name alone may be another's, too."""
+        return f"{stack}:{self._key.kid}"
 
     async def keys(self) -> list[dict[str, Any]]:
         """The public key."""

@@ -58,6 +58,7 @@ class Presence:
             started_at=rfc3339(self._clock.now()),
             gateway=self._urls["gateway"],
             services={name: url for name, url in self._urls.items() if name != "gateway"},
+            infra=shared.profile.found,
         )
         self._options.folder.publish(record)
 

@@ -19,6 +19,8 @@ from micro.runtime.assemble import build_instance
 from micro.runtime.databases import bring_up_to_date
 from micro.runtime.extensions import ExtensionCode, outcome
 from micro.runtime.modules import Code, code_of, import_anew
+from micro.runtime.stop import completes
+from micro.runtime.undertaking import Undertakings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -43,6 +45,8 @@ class Reloader:
         self._settings = settings
         self._notice = notice
         self._turn = asyncio.Lock()
+        self._undertakings = Undertakings()
+        self._over = asyncio.Event()
         self._broken: set[str] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._loaded = system.loaded
@@ -98,7 +102,13 @@ class Reloader:
             self._notice(f"{_listed(files)}: no service imports it; restart needed where it matters")
 
     async def reload(self, names: Collection[str], files: Collection[Path] = ()) -> dict[str, Any]:
-        """Load these services anew: `{"reloaded": […], "errors": […]}`. Those that fail run on as they were."""
+        """Load these services anew: `{"reloaded": […], "errors": […]}`. Those that fail run on as they were.
+
+        Goes on where whoever asked for it goes away. Raises `MicroError` where this is closed before it is done.
+        """
+        return await self._undertakings.finish(self._reload(names, files))
+
+    async def _reload(self, names: Collection[str], files: Collection[Path]) -> dict[str, Any]:
         async with self._turn:
             if not self.codes:
                 await self.survey()
@@ -118,10 +128,12 @@ class Reloader:
             return {"reloaded": done, "errors": errors}
 
     async def close(self) -> None:
-        """Stop waiting for the requests in old instances, and shut those down. Idempotent."""
-        for task in self._retiring:
-            task.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        """End what is being reloaded, and shut old instances down without waiting for their requests. Idempotent.
+
+        Where this is cancelled, their shutdowns are cut off.
+        """
+        self._over.set()
+        await asyncio.gather(self._undertakings.close(), *self._retiring, return_exceptions=True)
 
     async def _renew(self, names: Collection[str], files: Collection[Path]) -> tuple[list[str], list[str]]:
         done: list[str] = []
@@ -158,25 +170,27 @@ class Reloader:
             await bring_up_to_date(service, hosted.store, shared.clock)
         await fresh.start()
         old = hosted.instance
-        await old.rest(_GRACE)
+        try:
+            await old.rest(_GRACE)
+        except asyncio.CancelledError:
+            await fresh.stop()  # nobody else knows it yet
+            raise
         hosted.instance = fresh
         hosted.reloads += 1
         hosted.started = shared.clock.monotonic()
         fresh.work()
-        task = asyncio.create_task(_retire(old, hosted.upstream.replace(fresh)), name=f"end of {old.name}")
+        retiring = self._retire(old, hosted.upstream.replace(fresh))
+        task = asyncio.create_task(retiring, name=f"end of {old.name}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, old: Instance, requests: Generation) -> None:
+        await completes(requests.drained(), unless=self._over)
+        await old.stop()
 
     def _is_migration(self, name: str, file: Path) -> bool:
         folder = self._system.services[name].service.migrations
         return folder is not None and file.suffix == ".sql" and file.parent == Path(folder).resolve()
-
-
-async def _retire(old: Instance, requests: Generation) -> None:
-    try:
-        await requests.drained()
-    finally:
-        await old.stop()
 
 
 def _listed(files: Iterable[Path]) -> str:

@@ -71,6 +71,6 @@ def not_guaranteed(
     if not cache.shared_by_processes:
         yield "rate limits hold for this one gateway; they are counted anew after a restart"
     else:
-        yield "while the cache is out of reach, each gateway counts rate limits for itself"
+        yield "while the cache is out of reach, each gateway counts its share of a rate limit for itself"
     if one_process:
         yield "one instance of each service, all in one process: they stop and start together"

@@ -80,12 +80,14 @@ class Session:
     def local_profile(self) -> Profile:
         """The chosen profile with local servers for all that it needs servers for, whether they run or not.
 
-        Raises `ConfigurationError`, for a profile without servers, too.
+        Raises `ConfigurationError`, for a profile without servers, too, and `MissingExtra`.
         """
-        from micro.runtime.backing import on_local_servers  # noqa: PLC0415 - for those who want local servers
+        from micro.runtime.backing import on_local_servers, require_extras  # noqa: PLC0415 - for those who want them
 
         written = self.config.profile_as_written(self.chosen)
-        return self.config.profile(self.chosen, on_local_servers(written))
+        profile = self.config.profile(self.chosen, on_local_servers(written))
+        require_extras(profile, self.state, clock=self.clock)
+        return profile
 
     @cached_property
     def state(self) -> Path:

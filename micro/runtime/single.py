@@ -20,6 +20,7 @@ from micro.runtime.settings import Settings
 from micro.runtime.sockets import base_url, bind
 from micro.runtime.stop import completes
 from micro.runtime.supervise import Supervised
+from micro.runtime.system import all_of
 
 if TYPE_CHECKING:
     import socket
@@ -54,6 +55,7 @@ class SingleRunner:
         self._sockets: dict[str, socket.socket] = {}
         self._urls: dict[str, str] = {}
         self._presence: Presence | None = None
+        self._reloader: Reloader | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -142,14 +144,15 @@ class SingleRunner:
     def _settings(self) -> Settings:
         return Settings(self._system, choice=self._options.choice, read=self._options.read)
 
-    @cached_property
-    def _reloader(self) -> Reloader:
+    def _reloading(self) -> Reloader:
         from micro.runtime.reload import Reloader  # noqa: PLC0415 - loaded when first used, after the start
 
-        return Reloader(self._system, self._settings, self._options.observer.notice)
+        if self._reloader is None:
+            self._reloader = Reloader(self._system, self._settings, self._options.observer.notice)
+        return self._reloader
 
     async def _reload(self, services: Collection[str]) -> dict[str, Any]:
-        return await self._reloader.reload(services)
+        return await self._reloading().reload(services)
 
     async def _reload_routes(self) -> dict[str, Any]:
         return self._settings.reread()
@@ -158,7 +161,7 @@ class SingleRunner:
         from micro.runtime.watch import Watcher  # noqa: PLC0415 - loaded when first used, after the start
 
         notice = self._options.observer.notice
-        watcher = Watcher(self._system, reloader=self._reloader, settings=self._settings, notice=notice)
+        watcher = Watcher(self._system, reloader=self._reloading(), settings=self._settings, notice=notice)
         await watcher.run()
 
     async def _drain(self) -> None:
@@ -167,6 +170,8 @@ class SingleRunner:
         cut_off = await self._servers.drain(GRACE, linger=_LINGER)
         if cut_off:
             _log.warning("%d connections were cut off after %g s", cut_off, GRACE)
+        if self._reloader is not None:
+            await self._reloader.close()
         await self._members.stop()
         await self._system.announcer.flush()
 
@@ -175,11 +180,12 @@ class SingleRunner:
         if self._presence is not None:
             await self._presence.close()
         await self._servers.abort()
-        if "_reloader" in vars(self):
-            await self._reloader.close()
+        ends = [self._members.end()]
+        if self._reloader is not None:
+            ends.append(self._reloader.close())
         try:
             async with asyncio.timeout(_HURRY):
-                await self._members.end()
+                await all_of(ends)
         except TimeoutError:
             _log.warning("the services did not end within %g s", _HURRY)
         for task in self._tasks.values():

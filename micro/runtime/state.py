@@ -43,6 +43,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """`http://host:port`."""
     services: dict[str, str]
     """Per service, the base URL of its own port, or of its first instance elsewhere."""
+    infra: tuple[str, ...] = ()
+    """The keys of its profile whose servers are those of `micro infra`."""
 
 
 class StateFolder:

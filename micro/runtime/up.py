@@ -84,10 +84,11 @@ def up(
 
     async def main() -> None:
         # Loaded here, when the folder is known to be free and nobody looks for garbage.
+        from micro.runtime.hangup import Hangup  # noqa: PLC0415 - as said above
         from micro.runtime.options import RunnerOptions  # noqa: PLC0415 - as said above
         from micro.runtime.stop import Stop  # noqa: PLC0415 - as said above
 
-        with Stop() as stop:
+        with Stop() as stop, Hangup(stop=stop.ask) as hangup:
             chosen = RunnerOptions(
                 folder=folder,
                 observer=observer,
@@ -103,7 +104,9 @@ def up(
                 if found is not None:
                     ready, migrate = found
                     async with _bounded(options.output, clock):
-                        await _work(config, ready, replace(chosen, migrate=migrate), clock)
+                        runner = _runner(config, ready, replace(chosen, migrate=migrate), clock)
+                        hangup.reload = runner.reread
+                        await runner.run()
 
     with contextlib.ExitStack() as held:
         held.callback(folder.release)
@@ -163,11 +166,3 @@ def _runner(
     name = lasting_name("stack", config.stack.root)
     choice = replace(chosen.choice, instance=name)
     return SingleRunner(assemble(config, profile, clock=clock, choice=choice), chosen)
-
-
-async def _work(config: Config, profile: Profile, chosen: RunnerOptions, clock: Clock) -> None:
-    from micro.runtime.hangup import Hangup  # noqa: PLC0415 - loaded when the folder is known to be free
-
-    runner = _runner(config, profile, chosen, clock)
-    with Hangup(reload=runner.reread, stop=chosen.stop.ask):
-        await runner.run()

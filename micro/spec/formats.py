@@ -160,6 +160,8 @@ def _rate_or_off(text: str) -> Rate | None:
 
 
 def _http_url(text: str) -> str:
+    if "${" in text:
+        raise ValueError("must be written out: variables are replaced in profiles and env tables only")
     if not _URL.match(text):
         raise ValueError('must be a URL like "http://10.0.0.5:9000"')
     _, _, port = text.split("/")[2].rpartition(":")

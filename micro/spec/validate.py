@@ -22,10 +22,14 @@ T = TypeVar("T")
 
 _UNIONS = (Union, UnionType)
 
+_BITS = 63
+"""Of an integer in TOML, besides its sign. Python does not even write much larger ones."""
 _UNREADABLE = "backend url"
 _ONE_OR_MORE = "one or more"
 
 _BARE = re.compile(r"(?a)[\w-]+\Z")
+_INTEGER = re.compile(r"(?a)\s*\d{1,19}\s*\Z")
+_READ = {bool: "true or false", int: "an integer, written in digits"}
 _WORDS = {
     "true": True,
     "yes": True,
@@ -113,8 +117,9 @@ def check_text(text: str, hint: Any, place: Place) -> Any:
     kind = _kind_of(hint)
     if get_origin(kind) in {tuple, frozenset}:
         inner = _kind_of(get_args(kind)[0])
-        return check([_read(part.strip(), inner) for part in text.split(",") if part.strip()], hint, place)
-    return check(_read(text, kind), hint, place)
+        parts = [_read(part.strip(), inner, place) for part in text.split(",") if part.strip()]
+        return check(parts, hint, place)
+    return check(_read(text, kind, place), hint, place)
 
 
 def _kind_of(hint: Any) -> Any:
@@ -125,13 +130,14 @@ def _kind_of(hint: Any) -> Any:
     return hint
 
 
-def _read(text: str, kind: Any) -> Any:
-    """The number or the truth that a text stands for; itself where it stands for none."""
-    if kind is bool:
-        return _WORDS.get(text.lower(), text)
-    if kind is int:
-        digits = text.strip()
-        return int(digits) if digits.isdecimal() and len(digits) < 20 else text
+def _read(text: str, kind: Any, place: Place) -> Any:
+    """The number or the truth that a text stands for, where one is wanted; else the text itself."""
+    if kind is bool and text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if kind is int and _INTEGER.match(text):
+        return int(text)
+    if kind in _READ:
+        raise place.error(f"must be {_READ[kind]}, not {text[:60]!r}")
     return text
 
 
@@ -205,18 +211,24 @@ def _choice(value: Any, choices: tuple[Any, ...], place: Place) -> Any:
 
 def _formatted(value: Any, marker: str, place: Place) -> Any:
     kind, form = FORMATS[marker]
-    text = _typed(value, kind, place)
+    # A number in place of a text, as in `timeout = 5`, hears what the text has to look like.
+    is_number = kind is str and type(value) in {int, float}
+    given = str(_typed(value, type(value), place)) if is_number else _typed(value, kind, place)
     try:
-        return form(text)
+        formed = form(given)
     except ValueError as error:
         if marker == _UNREADABLE:  # where it can't be read, nor can be told where its password is
             raise place.error(str(error)) from None
-        shown = redact_value(place.path[-1], text)
+        shown = redact_value(place.path[-1], value)
         shown = repr(shown[:60]) if isinstance(shown, str) else shown
         raise place.error(f"{shown} {error}") from None
+    _typed(value, kind, place)
+    return formed
 
 
 def _typed(value: Any, kind: Any, place: Place) -> Any:
     if type(value) is not kind:
         raise place.error(f"must be {_TOML[kind]}, not {_TOML.get(type(value), 'a date or time')}")
+    if kind is int and value.bit_length() > _BITS:
+        raise place.error("is a number larger than TOML has")
     return value

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from micro.testing.asgi import AsgiClient
     from micro.testing.bus import BusContract
-    from micro.testing.cache import CacheContract, WindowContract
+    from micro.testing.cache import CacheContract
+    from micro.testing.cache_window import WindowContract
     from micro.testing.clock import FakeClock
     from micro.testing.discovery import DiscoveryContract
     from micro.testing.fakes import FakeCaller, FakeVerifier
@@ -58,7 +59,7 @@ _MODULES = {
     "LogContract": "micro.testing.log",
     "ServiceHarness": "micro.testing.harness",
     "StoreContract": "micro.testing.store",
-    "WindowContract": "micro.testing.cache",
+    "WindowContract": "micro.testing.cache_window",
     "crash_at": "micro.testing.faults",
     "fail_at": "micro.testing.faults",
 }

@@ -14,6 +14,7 @@ from micro.bus.message import CloudEvent, Message
 from micro.bus.origin import Origin
 from micro.bus.outbox import Outbox
 from micro.cache.memory import MemoryCache
+from micro.cache.namespace import Namespace
 from micro.context import Context, current
 from micro.errors import ConfigurationError
 from micro.service import Resources
@@ -94,7 +95,7 @@ class ServiceHarness:
             await _migrate(store, self._migrations, self.service.name, self.clock)
         given = {
             "clock": self.clock,
-            "cache": MemoryCache("memory:", clock=self.clock),
+            "cache": Namespace(MemoryCache("memory:", clock=self.clock), self.service.name, clock=self.clock),
             "env": {},
             "verifier": self._verifier,
             "caller": self.caller,

@@ -321,6 +321,12 @@ class TestLocalServers:
         assert alone("infra", "up", "postgres", "redis").code == 0
         kept = self.running(alone)
         third = run(*up).started()
+        refused = alone("infra", "down", "redis")
+        assert refused.code == 2
+        assert "works with redis; stop it first: micro down" in refused.err
+        assert self.running(alone).keys() == {"postgres", "redis", "kafka"}, (
+            "none is taken from under a stack"
+        )
         third.stop()
         assert self.running(alone) == kept, "those it found running go on"
         assert any("power cut" in sentence for sentence in third.report["not_guaranteed"]), "one broker"

@@ -228,12 +228,13 @@ def test_an_interrupt_at_any_moment_of_the_start_leaves_nothing(run, up, servers
         gone(tmp_path)
 
 
-def test_the_end_of_its_terminal_ends_it(servers, tmp_path):
+def closing_its_terminal(folder, *arguments, when, variables):
+    """Run micro in a terminal that is closed when it has said `when`; returns when it has ended."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [MICRO, "up", "--prod", "--migrate"],
-        cwd=tmp_path,
-        env=environment(servers),
+        [MICRO, *arguments],
+        cwd=folder,
+        env=environment(variables),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -242,8 +243,27 @@ def test_the_end_of_its_terminal_ends_it(servers, tmp_path):
     )
     os.close(theirs)
     seen = b""
-    while b"next, in another terminal" not in seen:
+    while when not in seen:
         seen += os.read(ours, 4096)
     os.close(ours)
     process.wait(LIMIT)
-    gone(tmp_path)
+    gone(folder)
+
+
+def test_the_end_of_its_terminal_ends_it(servers, tmp_path):
+    closing_its_terminal(
+        tmp_path, "up", "--prod", "--migrate", when=b"next, in another terminal", variables=servers
+    )
+
+
+def test_the_end_of_its_terminal_stops_the_servers_that_it_was_starting(tmp_path):
+    closing_its_terminal(tmp_path, "up", "--prod", "--infra", when=b"starting kafka", variables={})
+    shown = subprocess.run(
+        [MICRO, "infra", "status", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert [item["state"] for item in json.loads(shown.stdout)["items"]] == ["stopped"] * 3

@@ -49,6 +49,9 @@ class OwnCache:
         return None
 
     async def set(self, key: str, value: bytes, *, ttl: float) -> None: ...
+    async def add(self, key: str, value: bytes, *, ttl: float) -> bool:
+        return True
+
     async def delete(self, key: str) -> None: ...
 
 

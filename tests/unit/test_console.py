@@ -108,6 +108,32 @@ def test_a_table_on_a_terminal_is_drawn_by_rich_in_colour():
     assert "a\\x1b[2J" in text
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_narrow_terminal_breaks_lines_and_no_cell_that_one_would_copy(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    out = Terminal()
+    row = [
+        "notification",
+        "0197c2a4-7e1b-7c8e-9d52-3f5a1c0b2d4e",
+        "http://127.0.0.1:8001",
+        "45545",
+        "6015",
+        "no",
+    ]
+    console(out, NO_COLOR="1").table(["service", "event", "url", "port", "pid", "up"], [row])
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["SERVICE", "EVENT", "URL", "PORT", "PID", "UP"],
+        row,
+    ]
+
+
+def test_a_cell_that_is_too_long_for_the_terminal_is_folded(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out = Terminal()
+    console(out, NO_COLOR="1").table(["name", "error"], [["task", "x" * 100]])
+    assert [len(line.strip()) for line in out.getvalue().splitlines()][1:] == [60, 46]
+
+
 def test_a_table_on_a_terminal_without_colour_has_none():
     out = Terminal()
     console(out, NO_COLOR="1").table(["name"], [[style("task", "green")]])

@@ -44,6 +44,9 @@ def test_a_configuration_error_names_file_and_key():
 def test_a_missing_extra_says_what_to_install():
     """The command is in the message."""
     assert "pip install 'microup[kafka]'" in str(errors.MissingExtra("kafka:", "kafka"))
+    assert str(errors.MissingExtra("--infra", "prod,infra")) == (
+        "--infra needs the extras 'prod,infra'; run: pip install 'microup[prod,infra]'"
+    )
 
 
 def test_a_port_in_use_names_owner_address_and_hint():

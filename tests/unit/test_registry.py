@@ -89,6 +89,26 @@ def test_a_missing_driver_names_the_extra(monkeypatch):
         create("store", "sqlite:x", clock=FakeClock())
 
 
+@pytest.mark.parametrize(
+    ("port", "url", "extra"),
+    [
+        ("store", "postgresql://h/{service}", "postgres"),
+        ("store", "infra:", "postgres"),
+        ("bus", "kafka://h", "kafka"),
+        ("cache", "rediss://h", "redis"),
+        ("cache", "infra:", "redis"),
+        ("store", "sqlite:x", None),
+        ("bus", "nats://h", None),
+    ],
+)
+def test_the_extra_of_a_driver_that_is_not_installed_is_known_without_importing_any(
+    monkeypatch, port, url, extra
+):
+    assert registry.missing_extra(port, url) is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert registry.missing_extra(port, url) == extra
+
+
 @pytest.mark.parametrize("target", ["micro.no_such_module:X", "no_such_driver:X"])
 def test_a_broken_import_of_our_own_is_not_taken_for_a_missing_driver(monkeypatch, target):
     extra = "postgres" if target.startswith("micro") else ""

@@ -213,8 +213,11 @@ class Child:
         self._stopping.set()
         if (talk := self._talk) is not None:
             talk.process.stop()
-            if await talk.process.ended() == _KILLED:
+            code = await talk.process.ended()
+            if talk.process.overdue:
                 self._logger.warning("%s did not end within %g s and was killed", self.name, KILL_AFTER)
+            elif code == _KILLED:
+                self._logger.warning("%s was killed by somebody while it finished its work", self.name)
             await self._gone(talk)
 
     async def kill(self) -> None:

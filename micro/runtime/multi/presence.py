@@ -72,6 +72,7 @@ class MultiPresence:
                 **{name: url for name, url in self._urls.items() if name != GATEWAY},
                 **{name: urls[0] for name, urls in self._elsewhere.items()},
             },
+            infra=self._profile.found,
         )
         self._options.folder.publish(record)
         for child in self._supervisor.children:

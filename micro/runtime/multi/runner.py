@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from micro.config.load import load_stack
@@ -31,7 +31,7 @@ from micro.telemetry.logs import offer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from micro.clock import Clock
     from micro.config.read import Config
@@ -79,8 +79,9 @@ class MultiRunner:
         self._presence: MultiPresence | None = None
         self._looking: Child | None = None
         """What looks at the servers, while it does."""
+        self._reread = asyncio.Event()
+        """Whether to read the configuration again."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._house = self._household()
 
     async def run(self) -> None:
         """Start, work, drain. Returns when everything is closed; raises what kept the stack from starting."""
@@ -96,8 +97,7 @@ class MultiRunner:
 
     def reread(self) -> None:
         """Have the gateway workers read the configuration again, and show what came of it."""
-        if self._presence is not None:
-            self._tasks.append(asyncio.create_task(self._presence.reread(), name="reread"))
+        self._reread.set()
 
     async def _start(self) -> None:
         notice = self._options.observer.notice
@@ -107,7 +107,6 @@ class MultiRunner:
             self._sockets[name] = unbound(gateway.host if name == GATEWAY else LOOPBACK)
         self._bind(self._stack)
         counts = {name: self._profile.replicas_of(name) for name in self.supervisor.groups}
-        self._house = self._household()  # with the lock that is held now
         self._forks.start()
         self._keep("fork server", partial(self._forks.run, self._clock))
         looking = self._looking = self._child(PREFLIGHT, 1)
@@ -168,7 +167,9 @@ class MultiRunner:
         }
         return load_stack(self._stack, declared).stack
 
-    def _household(self) -> Household:
+    @cached_property
+    def _house(self) -> Household:
+        """Made when the lock is held, which every child is to hold."""
         return Household(
             clock=self._clock,
             folder=self._forks.folder,
@@ -241,10 +242,17 @@ class MultiRunner:
         await self._presence.open()
         self._options.observer.ready(self._presence.report(**seen))
         self._keep("system events", self._presence.announce)
+        self._keep("reread", partial(self._follow, self._presence))
         gc.freeze()  # what has come to stay is not looked at again
         gc.enable()
 
-    def _keep(self, name: str, work: Any) -> None:
+    async def _follow(self, presence: MultiPresence) -> None:
+        while True:
+            await self._reread.wait()
+            self._reread.clear()
+            await presence.reread()
+
+    def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         supervised = Supervised(name, work, clock=self._clock)
         self._tasks.append(asyncio.create_task(supervised.run(), name=name))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from micro.errors import MicroError, NotFound, UsageError
 from micro.runtime.multi.household import together
+from micro.runtime.undertaking import Undertakings
 from micro.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class Supervisor:
         self._fixed = fixed
         self._news = asyncio.Event()
         self._publishing = asyncio.Lock()
-        self._works: set[asyncio.Task[None]] = set()
-        self._over = False
+        self._undertakings = Undertakings()
 
     @property
     def children(self) -> list[Child]:
@@ -64,8 +64,8 @@ class Supervisor:
         return {name: group.children[0].facts for name, group in self.groups.items() if group.children}
 
     def peers(self) -> dict[str, list[str]]:
-        """Per service, the base URLs of the instances that may get traffic now."""
-        return {**self._fixed, **{name: each.urls for name, each in self.groups.items() if name != GATEWAY}}
+        """Per service, and of the gateway, the base URLs of the instances that may get traffic now."""
+        return {**self._fixed, **{name: each.urls for name, each in self.groups.items()}}
 
     def changed(self) -> None:
         """A child became ready, or ended: everybody is told who may get traffic now."""
@@ -100,7 +100,7 @@ class Supervisor:
     async def restart(self, name: str) -> list[str]:
         """Replace the instances of one group; the names of those that run then. See `Group.restart`."""
         group = self.group(name)
-        await self._in_own_task(group.restart())
+        await self._undertakings.finish(group.restart())
         return [child.name for child in group.children]
 
     async def scale(self, name: str, count: int) -> list[str]:
@@ -108,7 +108,7 @@ class Supervisor:
         group = self.group(name)
         if not 1 <= count <= _MOST:
             raise UsageError(f"{name}={count}: give a number from 1 to {_MOST}")
-        await self._in_own_task(group.scale(count))
+        await self._undertakings.finish(group.scale(count))
         return [child.name for child in group.children]
 
     def group(self, name: str) -> Group:
@@ -124,32 +124,13 @@ class Supervisor:
         before = {
             name: [each for each, first in self._after.items() if name in first] for name in self._after
         }
-        await self._let_go()
+        await self._undertakings.close()
         await _in_order(before, lambda name: self.groups[name].stop())
 
     async def kill(self) -> None:
         """End whatever still runs, at once. Idempotent."""
-        await self._let_go()
+        await self._undertakings.close()
         await asyncio.gather(*(group.kill() for group in self.groups.values()))
-
-    async def _let_go(self) -> None:
-        self._over = True
-        for task in self._works:
-            task.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
-
-    async def _in_own_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Await `work`, which goes on when whoever asked for it goes away: half a restart is no state to leave."""
-        if self._over:
-            work.close()
-            raise MicroError("the stack stops")
-        task = asyncio.create_task(work)
-        self._works.add(task)
-        task.add_done_callback(self._works.discard)
-        await asyncio.wait({task})
-        if task.cancelled():
-            raise MicroError("the stack stops")
-        task.result()
 
     async def _tell(self, child: Child, peers: dict[str, list[str]]) -> None:
         try:

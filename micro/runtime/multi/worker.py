@@ -80,6 +80,7 @@ class Worker:
         self._clock = clock
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._part: Part | None = None
+        self._grace = 0.0
 
     async def run(self) -> int:
         """Live; the exit code."""
@@ -110,23 +111,20 @@ class Worker:
 
     async def _live(self) -> int:
         stop = self._stop
-        grace = 0.0
-
-        async def begin() -> None:
-            nonlocal grace
-            description = msgspec.convert(await self._said.get(), Description)
-            grace = description.grace
-            current_service.set(description.service)
-            configure_instance_logs(
-                Path(description.logs), description.service, description.number, level=description.level
-            )
-            await self._start(description)
-
-        if await completes(begin(), unless=stop.asked):
+        if await completes(self._begin(), unless=stop.asked):
             assert self._part is not None
             await completes(self._part.run(), unless=stop.asked)
-            await completes(self._part.drain(grace), unless=stop.hurried)
+            await completes(self._part.drain(self._grace), unless=stop.hurried)
         return 0
+
+    async def _begin(self) -> None:
+        description = msgspec.convert(await self._said.get(), Description)
+        self._grace = description.grace
+        current_service.set(description.service)
+        configure_instance_logs(
+            Path(description.logs), description.service, description.number, level=description.level
+        )
+        await self._start(description)
 
     async def _start(self, description: Description) -> None:
         module, _, name = description.build.partition(":")

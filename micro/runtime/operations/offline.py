@@ -7,6 +7,7 @@ folder's lock. Those on servers need no lock and no folder: the same verbs work 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from micro import registry
@@ -59,6 +60,8 @@ async def open_offline(
     `StackRunning` where one was started meanwhile; and what `assemble` and the back ends raise.
     """
     ports = NEEDS[verb]
+    if "cache" not in ports:
+        profile = replace(profile, cache="memory:")  # that needs no driver, and no key of the stack's
     with _held(config, create=verb in _CREATING) if _private(profile, ports) else _nothing():
         system = assemble(config, profile, clock=clock)
         try:

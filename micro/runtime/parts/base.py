@@ -141,15 +141,10 @@ class ServingPart(BasePart):
             await self._registration.close()
 
     async def _enter(self, port: int) -> None:
-        """Tell other machines of this process, and be told of theirs, by the server that has the cache.
-
-        They are of one stack where they have its key: a name alone may be another's, too.
-        """
+        """Tell other machines of this process, and be told of theirs, by the server that has the cache."""
         shared, description = self.system.shared, self.description
-        [key] = await shared.keys.keys()
-        discovery = registry.create(
-            "discovery", shared.profile.cache, clock=self.clock, stack=f"{shared.stack.name}:{key['kid']}"
-        )
+        stack = shared.keys.identity(shared.stack.name)
+        discovery = registry.create("discovery", shared.profile.cache, clock=self.clock, stack=stack)
         host = os.environ.get(ADVERTISE) or "127.0.0.1"
         own = Place(
             description.service,

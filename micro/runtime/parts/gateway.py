@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from micro import registry
+from micro.profile import GATEWAY
 from micro.runtime.keys import StackKeys
 from micro.runtime.parts.base import ServingPart, elsewhere
 from micro.runtime.parts.peers import Peers
@@ -47,6 +49,8 @@ class GatewayPart(ServingPart):
         system.access_log.number(self.description.number)
         self._settings = Settings(system, choice=self.choice, read=self._configuration)
         self.peers = Peers(system.remotes, probed=True)
+        if hasattr(system.shared.cache, "gateways"):
+            system.shared.cache.gateways = partial(self.peers.count, GATEWAY)
         await system.open(migrate=False, ports=["cache"])
         return {}
 

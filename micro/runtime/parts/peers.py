@@ -33,6 +33,10 @@ class Peers:
         self._far = far
         self._apply()
 
+    def count(self, name: str) -> int:
+        """How many instances of a service, or workers of the gateway, are known here and elsewhere."""
+        return len(self._near.get(name, ())) + len(self._far.get(name, ()))
+
     def _apply(self) -> list[tuple[Remote, set[str]]]:
         new = []
         for name, remote in self._remotes.items():

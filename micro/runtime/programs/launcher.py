@@ -7,11 +7,12 @@ outlives it. The first FD is a stream socket; further ones are the program's alo
 written there:
 
 - by the launcher, a line with the program's process id, which is also its group's; 0 where it could not be executed. At
-  the end of all, a line with the exit code: the program's, and 128 + n where signal n ended it;
+  the end of all, a line with the exit code: the program's, and 128 + n where signal n ended it; OVERDUE more where the
+  program had not ended when GRACE was over;
 - by micro, "t" to end the group: SIGTERM, and SIGKILL after GRACE seconds; "k" for SIGKILL at once. The end of the stream
   says the same as "t".
 
-When the program has ended, what it left in its group is ended too. The launcher's exit code is the one that it has told.
+When the program has ended, what it left in its group is ended too. The launcher ends with the program's exit code.
 This file is run by itself, without micro and without `site`, so that it is there in some milliseconds: the standard
 library's smallest modules only. `micro.runtime.multi.forkserver` has the same done by a process that it forks.
 """
@@ -26,6 +27,8 @@ import sys
 END, KILL = b"t", b"k"
 CANNOT_RUN = 127
 """The exit code of what never was a program."""
+OVERDUE = 256
+"""Above every exit code."""
 _STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _OURS = (*_STOPS, signal.SIGCHLD, signal.SIGALRM)
 _IGNORED_BY_PYTHON = [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
@@ -60,9 +63,10 @@ def attend(child: int, line: int, alarm: int, grace: float) -> int:
     `alarm` is what `take_signals` gave, before the child was there.
     """
     _tell(line, child)
-    code = _Watch(child, line, alarm, grace).run()
+    watch = _Watch(child, line, alarm, grace)
+    code = watch.run()
     code = code if code >= 0 else 128 - code
-    _tell(line, code)
+    _tell(line, code + OVERDUE if watch.overdue else code)
     return code
 
 
@@ -88,6 +92,7 @@ class _Watch:
     """A program that runs, until it and its group have ended."""
 
     def __init__(self, child: int, line: int, alarm: int, grace: float) -> None:
+        self.overdue = False
         self._child = child
         self._sources = [line, alarm]
         self._line, self._alarm = line, alarm
@@ -129,6 +134,7 @@ class _Watch:
             if pid:
                 self._code = os.waitstatus_to_exitcode(status)
         if signal.SIGALRM in numbers:
+            self.overdue = self._code is None
             self._kill()
         if numbers & _STOPS:
             self._end()

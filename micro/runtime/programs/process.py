@@ -57,6 +57,8 @@ class Process:
         """`forks` runs it where it can: what is a child of micro is there sooner then."""
         self.pid = 0
         """Of the program, and of its group; 0 before the start."""
+        self.overdue = False
+        """Whether it was killed because the grace was over."""
         self._launch = launch
         self._output = output
         self._forks = forks
@@ -194,6 +196,9 @@ class Process:
         code = await told.number(1)
         if code is None:
             self._abandoned()
+            return None
+        overdue, code = divmod(code, launcher.OVERDUE)
+        self.overdue = bool(overdue)
         return code
 
     def _abandoned(self) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _LOOP = 3
 """Ends in a row, each sooner than a stable run, that make a crash loop."""
 _SIGNALLED = 128
-_KILLED = _SIGNALLED + signal.SIGKILL
 
 
 def _nobody(what: str, pid: int) -> None:
@@ -116,7 +115,8 @@ class Program:
         if self._process is not None:
             process = self._process
             process.stop()
-            if await process.ended() == _KILLED:
+            await process.ended()
+            if process.overdue:
                 self._logger.warning("%s did not end in time and was killed", self.name)
             self._gone(process)
 

@@ -28,6 +28,10 @@ TARGETS = [
     b"/?a",
     b"/?a=1&a=2&&b=",
     b"/?a=%2F..%2f%00%ff",
+    b"///",
+    b"//evil.example/a",
+    b"/http://evil.example/",
+    b"/@evil.example",
     b"/?a=/../b?c#".rstrip(b"#"),
     b"/a?%zz",
 ]

@@ -151,14 +151,7 @@ EXPECT = b"Expect: 100-continue"
 @pytest.mark.parametrize("value", [b"100-continue", b"100-Continue"])
 def test_B2_a_client_that_waits_is_asked_for_its_body(world, value):
     """By the gateway or by the instance, as long as neither waits for the other."""
-    client = world.connect()
-    client.send(post(b"/", b"", b"Expect: " + value, length=5))
-    got = world.origin.request()
-    if b"expect" in got:
-        got.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert client.head().status == 100
-    client.send(b"hello")
-    assert got.body() == b"hello"
+    client, got = world.ask_then_send(post(b"/", b"", b"Expect: " + value, length=5), b"hello")
     got.answer()
     answer = client.answer()
     assert (answer.status, answer.interim) == (200, [])

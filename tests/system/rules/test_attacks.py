@@ -46,20 +46,6 @@ def test_nothing_follows_an_instance_s_answer_in_place_of_100(world, length, tim
         assert got.breaks_off()
 
 
-def test_a_client_that_was_asked_for_its_body_keeps_its_connection(world):
-    client = world.connect()
-    client.send(get(b"/", EXPECT, b"Content-Length: 5", method=b"POST"))
-    got = world.origin.request()
-    if b"expect" in got:
-        got.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert client.head().status == 100
-    client.send(b"hello")
-    assert got.body() == b"hello"
-    got.answer()
-    assert client.answer().status == 200
-    assert world.again(client, got.line)
-
-
 @pytest.mark.parametrize(
     "value", [b"100-continue, x", b"y 100-continue", b"100-continue\x0b", b"100-continue;q=1", b"", b"100"]
 )
@@ -77,34 +63,6 @@ def test_an_expectation_without_a_body_goes_no_further(world):
     got.answer()
     assert client.answer().interim == []
     assert world.again(client, got.line)
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        b"http://localhost@evil.example/",
-        b"http://evil.example@localhost/",
-        b"http://user:secret@localhost/",
-        b"http:///x",
-        b"http:/x",
-        b"//localhost@evil.example:80\\x",
-        b"/\\evil.example/",
-        b"ftp://localhost/",
-        b"localhost:80",
-    ],
-)
-def test_a_target_that_names_somebody_else_is_refused(world, target):
-    client = world.connect()
-    problem(client.ask(get(target)), 400)
-    assert world.is_silent()
-
-
-@pytest.mark.parametrize("target", [b"//evil.example/a", b"///", b"/http://evil.example/", b"/@evil.example"])
-def test_a_path_that_looks_like_a_host_is_a_path(world, target):
-    client, got = world.ask(get(target))
-    assert got.target == target
-    got.answer()
-    assert client.answer().status == 200
 
 
 @pytest.mark.parametrize(

@@ -75,20 +75,18 @@ UNSOUND = {
 }
 
 
-@pytest.mark.parametrize("changes", SOUND.values(), ids=SOUND)
-def test_2_10_a_token_that_is_sound_passes(keyed, changes):
+@pytest.mark.parametrize(
+    ("judged", "changes"),
+    [
+        *(pytest.param(accepted, changes, id=name) for name, changes in SOUND.items()),
+        *(pytest.param(refused, changes, id=name) for name, changes in UNSOUND.items()),
+    ],
+)
+def test_2_10_a_token_that_is_signed_well_is_judged_by_what_it_says(keyed, judged, changes):
     client = keyed.connect()
     token = signed(keyed, **changes)
     for _ in range(3):
-        accepted(keyed, client, b"Authorization: Bearer " + token)
-
-
-@pytest.mark.parametrize("changes", UNSOUND.values(), ids=UNSOUND)
-def test_2_10_a_token_that_is_signed_well_and_says_something_else_is_refused(keyed, changes):
-    client = keyed.connect()
-    token = signed(keyed, **changes)
-    for _ in range(3):
-        refused(keyed, client, b"Authorization: Bearer " + token)
+        judged(keyed, client, b"Authorization: Bearer " + token)
     accepted(keyed, client, b"Authorization: Bearer " + signed(keyed))
 
 

@@ -31,9 +31,9 @@ def test_scale_takes_several_at_once(micro, stack):
     [
         ((), "say how many of which, like: micro scale task=3"),
         (("task",), "task: write SERVICE=N, like task=3"),
-        (("task=",), "task=: '' is not a whole number, 0 or more"),
-        (("task=two",), "task=two: 'two' is not a whole number, 0 or more"),
-        (("task=2", "user=-1"), "user=-1: '-1' is not a whole number, 0 or more"),
+        (("task=",), "task=: '' is not a number of instances"),
+        (("task=two",), "task=two: 'two' is not a number of instances"),
+        (("task=2", "user=-1"), "user=-1: '-1' is not a number of instances"),
     ],
 )
 def test_what_is_no_number_of_instances_is_refused_before_anything_is_asked(micro, stack, said, reason):

@@ -83,8 +83,28 @@ def test_what_can_not_be_asked_for_is_one_sentence(micro, logs, arguments, said)
     assert err.count("\n") == 1
 
 
-def test_no_logs_are_no_lines(micro):
-    assert micro("logs") == (0, "", "")
+def test_no_logs_are_no_lines_and_that_is_said(micro):
+    assert micro("logs") == (0, "", "nothing was logged here so far\n")
+    assert micro("logs", "--json").json == {"items": []}
+
+
+def test_whoever_follows_a_service_may_be_there_before_its_first_line(micro_process, logs):
+    process = micro_process("logs", "-f", "task", "--json")
+    with process:
+        assert process.stderr.readline() == b"nothing was logged here so far\n"
+        logs("task.1", record(1, "task"))
+        assert json.loads(process.stdout.readline())["message"] == "said 1"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+def test_nobody_follows_what_is_no_service(micro, logs):
+    logs("task", record(1, "task"))
+    assert micro("logs", "-f", "taks") == (
+        2,
+        "",
+        "error: 'taks' has logged nothing here; did you mean 'task'?\n",
+    )
 
 
 def test_a_service_has_the_files_of_its_instances_too(micro, logs):

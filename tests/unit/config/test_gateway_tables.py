@@ -250,6 +250,10 @@ REFUSED = [
         "services.far.url: 'http://127.0.0.1:99999' must have a port from 1 to 65535",
     ),
     ("[services.far]\nurl = 'http://[::1]:0/x'", "must have a port from 1 to 65535"),
+    (
+        "[services.far]\nurl = 'http://${HOST}:80'",
+        "services.far.url: 'http://${HOST}:80' must be written out: variables are replaced in profiles and env tables only",
+    ),
     ("[services.far]\ncommand = ''", "services.far.command: '' must not be empty"),
     (
         "[services.shop.upstream.retry]\nattempts = 0",

@@ -419,7 +419,20 @@ def test_an_empty_variable_counts_as_unset(config):
 
 def test_a_wrong_variable_is_refused_by_its_name(refused):
     said = refused(environ={"MICRO_GATEWAY_PORT": "many"})
-    assert said == "environment MICRO_GATEWAY_PORT: gateway.port: must be an integer, not a string"
+    assert (
+        said
+        == "environment MICRO_GATEWAY_PORT: gateway.port: must be an integer, written in digits, not 'many'"
+    )
+    said = refused(environ={"MICRO_GATEWAY_PORT": "-1"})
+    assert (
+        said
+        == "environment MICRO_GATEWAY_PORT: gateway.port: must be an integer, written in digits, not '-1'"
+    )
+    said = refused(environ={"MICRO_GATEWAY_METRICS_PUBLIC": "maybe"})
+    assert (
+        said
+        == "environment MICRO_GATEWAY_METRICS_PUBLIC: gateway.metrics_public: must be true or false, not 'maybe'"
+    )
 
 
 def test_a_collision_names_where_the_value_came_from(refused):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from micro.config.sources import built_in, find_source, read_dotenv, read_toml
@@ -70,6 +72,12 @@ def test_broken_toml_is_one_sentence_with_file_line_and_column(tmp_path, text, p
     assert "\n" not in said
 
 
+def test_what_is_there_twice_is_named_as_it_is_written(tmp_path):
+    (tmp_path / "micro.toml").write_text("[gateway.cors]\n[gateway.cors]\n")
+    said = message(find_source, tmp_path)
+    assert said.startswith("micro.toml: is not valid TOML: Cannot declare [gateway.cors] twice (at line 2")
+
+
 def test_bytes_that_are_no_text_are_told_with_line_and_column(tmp_path):
     (tmp_path / "micro.toml").write_bytes(b"[stack]\nname = '\xff'")
     assert message(find_source, tmp_path) == "micro.toml: is not UTF-8 text (at line 2, column 9)"
@@ -100,6 +108,30 @@ def test_a_file_that_is_a_folder_is_refused(tmp_path):
     assert message(find_source, tmp_path) == "micro.toml: can't be read: Is a directory"
 
 
+def test_a_link_that_leads_nowhere_is_refused_and_not_passed_by(tmp_path):
+    (tmp_path / "micro.toml").symlink_to("gone.toml")
+    assert message(find_source, tmp_path) == "micro.toml: can't be read: No such file or directory"
+    (tmp_path / ".env").symlink_to("gone.env")
+    assert message(read_dotenv, tmp_path, {}) == ".env: can't be read: No such file or directory"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "micro.toml")
+    assert message(find_source, tmp_path) == "micro.toml: is a pipe, not a file"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name = "x\n', "the string is not closed (at line 1, column 10)"),
+        ("a = 1\na = 2\n", "the key is there twice (at line 2, column 6)"),
+    ],
+)
+def test_the_commonest_mistakes_are_said_in_words_of_what_is_wrong(tmp_path, text, said):
+    (tmp_path / "micro.toml").write_text(text)
+    assert message(find_source, tmp_path) == f"micro.toml: is not valid TOML: {said}"
+
+
 def test_a_broken_pyproject_that_mentions_micro_is_told(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.micro")
     assert message(find_source, tmp_path).startswith("pyproject.toml: is not valid TOML")
@@ -126,9 +158,15 @@ def test_an_env_file_is_read_as_dotenv_does(tmp_path):
     }
 
 
-def test_a_line_that_is_no_assignment_is_refused_with_its_number(tmp_path):
-    (tmp_path / ".env").write_text("A=1\n'oops\n")
+@pytest.mark.parametrize("line", ["'oops", "B=\0", "B\0=2"])
+def test_a_line_that_is_no_assignment_is_refused_with_its_number(tmp_path, line):
+    (tmp_path / ".env").write_text(f"A=1\n{line}\n")
     assert message(read_dotenv, tmp_path, {}) == ".env: line 2 is not NAME=value"
+
+
+def test_a_folder_of_that_name_holds_no_variables(tmp_path):
+    (tmp_path / ".env").mkdir()
+    assert read_dotenv(tmp_path, {}) == {}
 
 
 def test_reading_a_missing_file_is_a_configuration_error(tmp_path):

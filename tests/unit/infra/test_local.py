@@ -7,7 +7,7 @@ import json
 import pytest
 
 from micro.clock import SystemClock
-from micro.errors import NotFound, UsageError
+from micro.errors import ConfigurationError, MissingExtra, NotFound, UsageError
 from micro.infra import local as module
 from micro.infra.local import Local, parse_use, server_for
 from micro.infra.server import Record, ServerFailed
@@ -20,9 +20,11 @@ class Fake:
     """A server without a process."""
 
     fails = ()
+    absent = ()
     version = "1"
 
     def __init__(self, folder, *, clock, installed=None):
+        self.installed = installed
         self._running = RUNNING.setdefault(str(folder), set())
 
     @property
@@ -35,6 +37,12 @@ class Fake:
 
     def url(self, record):
         return f"{self.name}://:s3cret@h"
+
+    def find(self):
+        if self.name in Fake.absent:
+            raise MissingExtra("micro infra", "infra")
+        if self.installed is not None and not self.installed.exists():
+            raise ConfigurationError("no such program", file=self.installed)
 
     async def start(self, tell):
         if self.name in Fake.fails:
@@ -55,6 +63,7 @@ def running(tmp_path, monkeypatch):
     kinds = tuple(type(name, (Fake,), {"name": name}) for name in ("postgres", "redis", "kafka"))
     monkeypatch.setattr(module, "KINDS", kinds)
     monkeypatch.setattr(Fake, "fails", ())
+    monkeypatch.setattr(Fake, "absent", ())
     RUNNING.clear()
     return RUNNING.setdefault(str(tmp_path / "infra"), set())
 
@@ -150,8 +159,112 @@ def test_each_key_of_a_profile_has_its_server():
     assert [server_for(port) for port in ("store", "bus", "cache")] == ["postgres", "kafka", "redis"]
 
 
+def kept(tmp_path):
+    file = tmp_path / "infra" / "use.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+async def test_before_anything_is_made_all_that_is_to_start_is_looked_for(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(Fake, "absent", ("kafka",))
+    for call in (make().up, make().borrow):
+        with pytest.raises(MissingExtra, match=r"microup\[infra\]"):
+            await call((), nothing)
+    assert not (tmp_path / "infra").exists()
+    assert await make().up(["postgres"], nothing) == ["postgres"]
+
+
+async def test_what_runs_is_not_looked_for_nor_is_what_is_elsewhere(make, monkeypatch):
+    await make().up(["postgres"], nothing)
+    await make(use={"redis": "redis://h/0"}).up(["redis"], nothing)
+    monkeypatch.setattr(Fake, "absent", ("postgres", "redis"))
+    assert await make().up((), nothing) == ["kafka"]
+
+
+async def test_a_place_that_is_wrong_is_not_kept(make, running, tmp_path):
+    for names in ((), ("postgres",)):
+        with pytest.raises(ConfigurationError, match="no such program"):
+            await make(use={"redis": str(tmp_path / "nowhere")}).up(names, nothing)
+    assert (running, kept(tmp_path)) == (set(), {})
+
+
+async def test_a_place_whose_server_does_not_start_is_not_kept_and_the_one_before_is(
+    make, running, tmp_path, monkeypatch
+):
+    program, broken = tmp_path / "program", tmp_path / "broken"
+    program.touch()
+    broken.touch()
+    await make(use={"redis": str(program)}).up(["redis"], nothing)
+    await make().down()
+    monkeypatch.setattr(Fake, "fails", ("redis",))
+    with pytest.raises(ServerFailed):
+        await make(use={"redis": str(broken)}).up(["redis"], nothing)
+    assert (running, kept(tmp_path)) == (set(), {"redis": str(program)})
+    assert make().server("redis").installed == program
+
+
+@pytest.mark.parametrize("before", ["redis://h/0", "/dev/null"])
+async def test_there_is_a_way_back_to_our_own(make, running, tmp_path, before):
+    await make(use={"redis": before}).up(["redis"], nothing)
+    await make().down()
+    assert await make(use={"redis": "micro"}).up(["redis"], nothing) == ["redis"]
+    assert kept(tmp_path) == {}
+    assert make().server("redis").installed is None
+
+
+async def test_what_is_to_be_used_is_started_besides_those_that_are_named(make, tmp_path):
+    assert await make(use={"redis": "/dev/null"}).up(["kafka"], nothing) == ["redis", "kafka"]
+    assert kept(tmp_path) == {"redis": "/dev/null"}
+
+
+@pytest.mark.parametrize("where", ["redis://h/0", "/dev/null"])
+async def test_one_that_runs_is_not_left_behind_for_another(make, running, tmp_path, where):
+    await make().up(["redis"], nothing)
+    with pytest.raises(UsageError, match="redis runs already; stop that one first: micro infra down redis"):
+        await make(use={"redis": where}).up(["redis"], nothing)
+    assert (running, kept(tmp_path)) == ({"redis"}, {})
+    await make().down(["redis"])
+    await make(use={"redis": where}).up(["redis"], nothing)
+    await make(use={"redis": where}).up(["redis"], nothing)
+    assert kept(tmp_path) == {"redis": where}
+
+
+async def test_a_server_of_ours_is_stopped_whatever_is_used_in_its_place_by_now(make, running, tmp_path):
+    await make().up(["redis"], nothing)
+    (tmp_path / "infra" / "use.json").write_text('{"redis": "redis://h/0"}')
+    assert await make().down() == ["redis"]
+    assert running == set()
+
+
 @pytest.mark.parametrize("text", ["postgres", "postgres="])
 def test_use_wants_a_server_and_a_place(text):
     with pytest.raises(UsageError, match="write SERVER=URL"):
         parse_use(text)
     assert parse_use("postgres=/usr/lib/postgresql") == ("postgres", "/usr/lib/postgresql")
+    assert parse_use("redis=micro") == ("redis", "micro")
+
+
+def test_a_path_means_the_same_wherever_a_later_command_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse_use("redis=bin/redis-server") == ("redis", str(tmp_path / "bin" / "redis-server"))
+
+
+def test_a_program_is_found_on_the_path(tmp_path, monkeypatch):
+    program = tmp_path / "redis-server"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert parse_use("redis=redis-server") == ("redis", str(program))
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret@h/0", "nonsense://:s3cret@h", "sqlite://s3cret"])
+def test_a_url_is_of_a_server_that_can_take_the_place(url):
+    with pytest.raises(
+        UsageError, match=f"no server of '{url.partition(':')[0]}:' can take its place"
+    ) as caught:
+        parse_use(f"postgres={url}")
+    assert "s3cret" not in str(caught.value)
+    assert parse_use("redis=rediss://:s3cret@h/0") == ("redis", "rediss://:s3cret@h/0")
+
+
+def test_an_unknown_name_is_told_before_its_place():
+    with pytest.raises(NotFound, match="did you mean 'redis'"):
+        parse_use("rediss=rediss://h")

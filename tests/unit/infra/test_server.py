@@ -35,6 +35,9 @@ class Echo(Server):
     script = ECHO
     more: tuple[str, ...] = ()
 
+    def find(self):
+        pass
+
     async def prepare(self, record, tell):
         tell("preparing")
 

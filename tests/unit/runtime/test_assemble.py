@@ -250,11 +250,48 @@ def test_kafka_is_told_the_name_under_which_a_process_comes_back(
     assert instance in {None, system.shared.process}
 
 
+async def test_no_service_sees_another_s_values(build: Any) -> None:
+    system = build()
+    shop, crates = (system.services[name].instance.resources.cache for name in ("shop", "crates"))
+    await shop.set("key", b"value", ttl=60)
+    assert (await shop.get("key"), await crates.get("key")) == (b"value", None)
+
+
+def test_a_cache_that_processes_share_is_told_which_stack_s_it_is_by_name_and_key(
+    build: Any, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, Any]] = []
+    chosen = registry.backend_class
+
+    class SharedCache(MemoryCache):
+        features = replace(MemoryCache.features, shared_by_processes=True)
+
+    def create(port: str, url: str, **arguments: Any) -> Any:
+        if port == "cache":
+            given.append(arguments)
+            return SharedCache(url, clock=SystemClock())
+        return registry.create(port, url, **arguments)  # type: ignore[arg-type] # a port
+
+    build(create=create)
+    monkeypatch.setattr(
+        registry, "backend_class", lambda port, url: SharedCache if port == "cache" else chosen(port, url)
+    )
+    stack = build(create=create).shared.keys.identity("micro")
+    build(create=create)
+    (folder / ".micro" / "keys" / "stack.json").unlink()
+    build(create=create)
+    kept = [each.get("stack") for each in given]
+    assert kept[:3] == [None, stack, stack]
+    assert kept[3].startswith("micro:")
+    assert kept[3] != stack
+
+
 async def test_a_cache_out_of_reach_is_told_by_health_and_metrics_and_the_gateway_serves_on(
     build: Any,
 ) -> None:
     class Away(MemoryCache):
         degraded = False
+        share = 1.0
 
     cache = Away("memory:", clock=SystemClock())
 
@@ -264,13 +301,14 @@ async def test_a_cache_out_of_reach_is_told_by_health_and_metrics_and_the_gatewa
     system = build(create=create)
     seen = [await at_the_gateway(system, path) for path in ("/health", "/metrics")]
     assert "cache" not in seen[0].json()["services"]
-    assert "micro_cache_degraded 0" in seen[1].body.decode()
-    cache.degraded = True
+    assert {"micro_cache_degraded 0", "micro_cache_share 1"} <= {*seen[1].body.decode().splitlines()}
+    cache.degraded, cache.share = True, 0.25
     for hosted in system.services:
         system.board.verdicts[hosted] = "healthy"
     health = (await at_the_gateway(system, "/health")).json()
     assert (health["status"], health["services"]["cache"]) == ("degraded", "degraded")
-    assert "micro_cache_degraded 1" in (await at_the_gateway(system, "/metrics")).body.decode()
+    metrics = (await at_the_gateway(system, "/metrics")).body.decode().splitlines()
+    assert {"micro_cache_degraded 1", "micro_cache_share 0.25"} <= {*metrics}
     await system.close()
 
 

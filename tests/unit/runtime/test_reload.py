@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from micro.config.read import read_config
+from micro.errors import MicroError
 from micro.runtime.assemble import assemble
 from micro.runtime.inprocess import ask
 from micro.runtime.reload import Reloader
@@ -143,6 +144,56 @@ async def test_a_request_in_the_old_code_does_not_keep_the_stack_from_stopping(
     assert old.ENDED == []
     await reloader.close()
     assert old.ENDED == ["old"]
+
+
+@pytest.fixture
+async def slow(system: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """The work of the old `left` comes to rest when the second is set; the first says that it was told to."""
+    told, may_rest = asyncio.Event(), asyncio.Event()
+    old = system.services["left"].instance
+    rest = old.rest
+
+    async def wait(grace: float) -> None:
+        told.set()
+        await may_rest.wait()
+        await rest(grace)
+
+    monkeypatch.setattr(old, "rest", wait)
+    return told, may_rest
+
+
+async def test_half_a_reload_is_finished_though_whoever_asked_for_it_goes_away(
+    reloader: Reloader, system: Any, tmp_path: Path, slow: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    told, may_rest = slow
+    await reloader.survey()
+    edit(tmp_path, "left", '"old"', '"new"')
+    asked = asyncio.create_task(reloader.reload(["left"]))
+    async with asyncio.timeout(LIMIT):
+        await told.wait()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        may_rest.set()
+        await reloader.reload(["right"])  # its turn comes when that is done
+    assert await words(system) == ["new", "old"]
+    assert system.services["left"].instance._task is not None
+
+
+async def test_a_stack_that_stops_ends_the_new_instance_that_nobody_knows_yet(
+    reloader: Reloader, system: Any, tmp_path: Path, slow: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    told, may_rest = slow
+    await reloader.survey()
+    edit(tmp_path, "left", '"old"', '"new"')
+    asked = asyncio.create_task(reloader.reload(["left"]))
+    async with asyncio.timeout(LIMIT):
+        await told.wait()
+        await reloader.close()
+        with pytest.raises(MicroError, match="the stack stops"):
+            await asked
+    assert sys.modules["app_left"].ENDED == ["new"]
+    assert await words(system) == ["old", "old"]
+    may_rest.set()
 
 
 async def test_an_edit_is_somebodys_business_or_said_to_be_nobodys(

@@ -207,6 +207,33 @@ async def test_services_that_do_not_end_are_said_and_left(
     assert "the services did not end within 0.01 s" in caplog.text
 
 
+async def test_a_second_request_to_stop_does_not_wait_for_what_a_reload_left(
+    build: Any,
+    state: StateFolder,
+    observer: Observer,
+    stop: Stop,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Reloader:
+        async def close(self) -> None:
+            closing.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(single, "_HURRY", 0.01)
+    closing = asyncio.Event()
+    runner = SingleRunner(build(), RunnerOptions(folder=state, observer=observer, stop=stop, began=0.0))
+    runner._reloader = Reloader()  # type: ignore[assignment] # with an old instance whose shutdown hangs
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(LIMIT):
+        await observer.is_ready.wait()
+        stop.ask()
+        await closing.wait()
+        stop.ask()
+        await running
+    assert "the services did not end within 0.01 s" in caplog.text
+
+
 async def test_what_keeps_it_from_starting_is_raised_when_all_is_closed(
     start: Any, services: Any, build: Any, state: StateFolder
 ) -> None:

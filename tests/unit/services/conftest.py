@@ -6,6 +6,24 @@ import pytest
 
 
 @pytest.fixture
+def ana(harness):
+    """Somebody."""
+    return harness.as_user("ana")
+
+
+@pytest.fixture
+def ben(harness):
+    """Somebody else."""
+    return harness.as_user("ben")
+
+
+@pytest.fixture
+def root(harness):
+    """An admin."""
+    return harness.as_user("root", role="admin")
+
+
+@pytest.fixture
 def plan(harness):
     """How the database carries out a statement; by an index wherever there is one that fits, however small the table."""
     store = harness.micro.store

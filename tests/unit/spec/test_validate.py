@@ -45,6 +45,7 @@ class Car:
     radio: Radio = field(default_factory=Radio)
     prices: Mapping[Annotated[str, "service name"], int] = field(default_factory=dict)
     timeout: Annotated[float, "duration"] | None = None
+    remark: Annotated[str, "text"] = ""
 
 
 def refused(table, kind=Car):
@@ -102,7 +103,12 @@ def test_tables_in_an_array_are_complete():
         ({"radio": 1}, "radio: must be a table, not an integer"),
         ({"prices": []}, "prices: must be a table, not an array"),
         ({"prices": {"base": "5"}}, "prices.base: must be an integer, not a string"),
-        ({"timeout": 5}, "timeout: must be a string, not an integer"),
+        ({"timeout": 5}, 'timeout: 5 is not a duration like "15s", "500ms" or "2m"'),
+        ({"timeout": 0.5}, "timeout: 0.5 is not a duration like"),
+        ({"timeout": True}, "timeout: must be a string, not true or false"),
+        ({"timeout": 1 << 20_000}, "timeout: is a number larger than TOML has"),
+        ({"port": 1 << 20_000}, "port: is a number larger than TOML has"),
+        ({"remark": 5}, "remark: must be a string, not an integer"),
         ({"a b": 1}, "'a b': unknown key"),
     ],
 )

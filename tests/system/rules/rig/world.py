@@ -169,6 +169,16 @@ class World:
         client.send(data)
         return client, self.origin.request()
 
+    def ask_then_send(self, data, body):
+        """Send the head of a request that waits for 100, then its body: the client, and what the origin got."""
+        client, got = self.ask(data)
+        if b"expect" in got:
+            got.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert client.head().status == 100
+        client.send(body)
+        assert got.body() == body
+        return client, got
+
     def again(self, client, line=None, *, fields=()):
         """Whether the next exchange on `client` goes well, and, given `line`, takes that connection to the origin."""
         client.send(get(b"/again", *fields))

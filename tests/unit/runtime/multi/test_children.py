@@ -335,6 +335,33 @@ async def test_one_that_is_ended_before_its_process_is_there_is_found_and_ended(
     assert child.pid is None
 
 
+async def test_one_that_does_not_end_in_time_is_killed_and_said(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "KILL_AFTER", 0.05)
+    home.mode("deaf")
+    child = await home.started()
+    async with asyncio.timeout(LIMIT):
+        await child.stop()
+    assert "shop-1 did not end within 0.05 s and was killed" in caplog.messages
+
+
+async def test_one_that_somebody_kills_while_it_ends_did_not_take_too_long(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.mode("deaf")
+    child = await home.started()
+    assert child.pid is not None
+    ending = asyncio.create_task(child.stop())
+    await seen(lambda: child.state == "stopping")
+    os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(LIMIT):
+        await ending
+    assert [said for said in caplog.messages if "killed" in said] == [
+        "shop-1 was killed by somebody while it finished its work"
+    ]
+
+
 async def test_one_that_hangs_is_killed_and_started_again(
     home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,6 +59,7 @@ async def test_each_begins_after_what_it_depends_on_and_the_gateway_last(
         "shop": ["http://shop-1", "http://shop-2"],
         "cart": ["http://cart-1"],
         "stock": ["http://stock-1"],
+        "gateway": ["http://gateway-1"],
     }
     assert started.facts["shop"] == {"port": 1}
 

@@ -16,6 +16,7 @@ from micro.clock import SystemClock
 from micro.discovery.ports import Place
 from micro.discovery.static import StaticDiscovery
 from micro.errors import ConfigurationError, MicroError, UsageError
+from micro.infra.server import free_ports
 from micro.runtime import assemble
 from micro.runtime.finding import Finding
 from micro.runtime.multi import worker
@@ -306,6 +307,19 @@ async def test_the_gateway_finds_services_by_what_they_have_told(run: Any) -> No
         assert explained["service"] == "one"
         stats = await gateway.told("stats")
         assert [each["state"] for each in stats["instances"]["one"]] == ["healthy"]
+
+
+async def test_while_redis_is_away_a_gateway_s_share_of_a_limit_goes_by_how_many_there_are(run: Any) -> None:
+    [port] = free_ports(1)
+    peers = {"gateway": ["http://127.0.0.1:1", "http://127.0.0.1:2"]}
+    async with run("gateway", peers=peers, cache=f"redis://127.0.0.1:{port}/0") as gateway:
+        cache = gateway.part.system.shared.cache
+        assert (cache.degraded, cache.share) == (True, 0.5)
+        assert (await gateway.told("health"))["services"]["cache"] == "degraded"
+        gateway.part.peers.found({"gateway": ["http://10.0.0.2:1", "http://10.0.0.2:2"]})
+        assert cache.share == 0.25
+        await gateway.told("peers", services={})
+        assert cache.share == 0.5
 
 
 async def test_routes_are_read_again_in_a_gateway_without_loading_a_service(

@@ -74,3 +74,13 @@ async def test_who_is_new_is_probed_before_the_answer_and_who_is_known_is_not(re
 async def test_without_probes_nobody_is_asked(remotes: Any) -> None:
     await Peers(remotes, probed=False).tell({"task": ["a"]})
     assert remotes["task"].looked == []
+
+
+async def test_how_many_there_are_is_known_of_gateways_too_which_are_nobody_s_upstream(remotes: Any) -> None:
+    peers = Peers(remotes, probed=False)
+    assert peers.count("gateway") == 0
+    await peers.tell({"gateway": ["g", "h"], "task": ["a"]})
+    peers.found({"gateway": ["i"]})
+    assert (peers.count("gateway"), peers.count("task"), peers.count("nobody")) == (3, 1, 0)
+    await peers.tell({"gateway": ["g"]})
+    assert peers.count("gateway") == 2

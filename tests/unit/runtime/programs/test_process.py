@@ -105,6 +105,7 @@ async def test_one_that_does_not_end_is_killed_with_all_of_its_group(bench: Benc
     await asyncio.to_thread(witness.line)
     process.stop()
     assert await code(process) == 128 + signal.SIGKILL
+    assert process.overdue
     assert await asyncio.to_thread(witness.ended)
 
 
@@ -116,6 +117,7 @@ async def test_kill_does_not_wait_for_the_grace(bench: Bench, witness: Any) -> N
     process.stop()
     process.kill()
     assert await code(process) == 128 + signal.SIGKILL
+    assert not process.overdue
 
 
 async def test_one_whose_start_is_not_awaited_to_the_end_can_be_killed_too(bench: Bench) -> None:

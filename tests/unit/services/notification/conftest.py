@@ -31,24 +31,6 @@ async def harness(tmp_path, env, open_database):
 
 
 @pytest.fixture
-def ana(harness):
-    """Somebody."""
-    return harness.as_user("ana")
-
-
-@pytest.fixture
-def ben(harness):
-    """Somebody else."""
-    return harness.as_user("ben")
-
-
-@pytest.fixture
-def root(harness):
-    """An admin."""
-    return harness.as_user("root", role="admin")
-
-
-@pytest.fixture
 def write(harness):
     """Makes somebody write a notification for themselves; gives its JSON."""
 

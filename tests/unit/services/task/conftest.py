@@ -22,24 +22,6 @@ async def harness(tmp_path, open_database):
 
 
 @pytest.fixture
-def ana(harness):
-    """Somebody who owns what she creates."""
-    return harness.as_user("ana")
-
-
-@pytest.fixture
-def ben(harness):
-    """Somebody else."""
-    return harness.as_user("ben")
-
-
-@pytest.fixture
-def root(harness):
-    """An admin."""
-    return harness.as_user("root", role="admin")
-
-
-@pytest.fixture
 def nowhere():
     """A well-formed id of nothing."""
     return NOWHERE
