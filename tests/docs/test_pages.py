@@ -146,3 +146,40 @@ def test_the_readme_names_commands_that_exist():
         line.split()[1] for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("make ")
     }
     assert all(f"make {name}" in known for name in named)
+
+
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+ANCHOR = re.compile(r"\]\((?!\w+:)([^)#\s]*)#([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to one of its headings ends with: its words in lower case, with hyphens, without marks."""
+    heads = HEADING.findall(console.BLOCK.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", head).lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_heading_that_a_link_names_is_there(page):
+    links = ANCHOR.findall(page.read_text())
+    assert [
+        link for link in links if link[1] not in anchors(page.parent / link[0] if link[0] else page)
+    ] == []
+
+
+def test_an_environment_that_could_not_be_made_is_made_again_by_the_next_make(tmp_path):
+    """Debian's Python without python3-venv leaves one that lacks pip, and says what to install."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nmkdir -p .venv/bin && touch .venv/bin/python; echo once more; exit 1\n")
+    python.chmod(0o755)
+    for _ in range(2):
+        done = subprocess.run(
+            ["make", ".venv/bin/python", f"PYTHON={python}"],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "once more" in done.stdout
