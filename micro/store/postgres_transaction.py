@@ -24,8 +24,11 @@ _BUSY = "another statement of this transaction is still running"
 _FAILED = "a statement of this transaction failed; it can only be rolled back"
 
 _LOCK_KEYS = "select pg_advisory_xact_lock(key) from unnest($1::bigint[]) as key"
-_LOCK_EXCLUSIVE = "select pg_advisory_xact_lock(7357, 1)"
-"""Locks with two numbers are others than those with one."""
+_LOCK_EXCLUSIVE = "select pg_advisory_xact_lock(7357, coalesce(hashtext(current_schema()), 1))"
+"""Of this schema: services that share a database don't wait for each other's migrations.
+
+Locks with two numbers are others than those with one.
+"""
 
 
 class PostgresTransaction:

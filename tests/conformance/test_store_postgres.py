@@ -133,6 +133,26 @@ async def test_a_statement_may_take_as_long_as_its_transaction_and_elsewhere_a_m
     assert limits == ["65s", "65s", "605s", "65s"], "the server's"
 
 
+async def test_who_is_exclusive_in_one_schema_holds_up_nobody_in_another(postgres_url):
+    """A long migration of one service, and the relay of another in the same database."""
+    stores = [PostgresStore(f"{postgres_url}_{name}", clock=SystemClock()) for name in "ab"]
+    for store in stores:
+        await store.provision()
+        await store.open()
+    one, other = stores
+    try:
+        async with asyncio.timeout(LIMIT), one.transaction(exclusive=True) as tx:
+            await tx.query("select 1")
+            async with other.transaction(exclusive=True) as beside:
+                assert [tuple(row) for row in await beside.query("select 2")] == [(2,)]
+            with pytest.raises(TransactionTimeout):
+                async with one.transaction(exclusive=True, timeout=0.5) as again:
+                    await again.query("select 3")
+    finally:
+        for store in stores:
+            await store.close()
+
+
 async def test_the_server_ends_a_transaction_that_its_client_forgot(postgres_url, monkeypatch):
     """F7: it would keep rows locked. What was written in it is undone."""
     monkeypatch.setattr(postgres_pool, "IDLE_IN_TRANSACTION", "200ms")
