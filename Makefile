@@ -4,8 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PIN := uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --quiet
+PIN := uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --quiet
 
 # What is installed for development has all that the others need.
 INSTALLED := $(wildcard .venv/dev)

@@ -147,8 +147,10 @@ async def test_a_request_in_the_old_code_does_not_keep_the_stack_from_stopping(
 
 
 @pytest.fixture
-async def slow(system: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """The work of the old `left` comes to rest when the second is set; the first says that it was told to."""
+async def half(
+    reloader: Reloader, system: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Task[Any], asyncio.Event]:
+    """A reload of `left` whose old instance was told to rest, and does when the event is set."""
     told, may_rest = asyncio.Event(), asyncio.Event()
     old = system.services["left"].instance
     rest = old.rest
@@ -159,18 +161,19 @@ async def slow(system: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Ev
         await rest(grace)
 
     monkeypatch.setattr(old, "rest", wait)
-    return told, may_rest
-
-
-async def test_half_a_reload_is_finished_though_whoever_asked_for_it_goes_away(
-    reloader: Reloader, system: Any, tmp_path: Path, slow: tuple[asyncio.Event, asyncio.Event]
-) -> None:
-    told, may_rest = slow
     await reloader.survey()
     edit(tmp_path, "left", '"old"', '"new"')
     asked = asyncio.create_task(reloader.reload(["left"]))
     async with asyncio.timeout(LIMIT):
         await told.wait()
+    return asked, may_rest
+
+
+async def test_half_a_reload_is_finished_though_whoever_asked_for_it_goes_away(
+    reloader: Reloader, system: Any, half: tuple[asyncio.Task[Any], asyncio.Event]
+) -> None:
+    asked, may_rest = half
+    async with asyncio.timeout(LIMIT):
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         may_rest.set()
@@ -180,14 +183,10 @@ async def test_half_a_reload_is_finished_though_whoever_asked_for_it_goes_away(
 
 
 async def test_a_stack_that_stops_ends_the_new_instance_that_nobody_knows_yet(
-    reloader: Reloader, system: Any, tmp_path: Path, slow: tuple[asyncio.Event, asyncio.Event]
+    reloader: Reloader, system: Any, half: tuple[asyncio.Task[Any], asyncio.Event]
 ) -> None:
-    told, may_rest = slow
-    await reloader.survey()
-    edit(tmp_path, "left", '"old"', '"new"')
-    asked = asyncio.create_task(reloader.reload(["left"]))
+    asked, may_rest = half
     async with asyncio.timeout(LIMIT):
-        await told.wait()
         await reloader.close()
         with pytest.raises(MicroError, match="the stack stops"):
             await asked
